@@ -1,0 +1,68 @@
+"""Which models, weights and devices can be named, told without importing torch (seconds)."""
+
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from cnnviz.errors import InputError, UnknownNameError, UsageError
+
+DEMO = "demo"
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
+
+# torchvision registers its builders by decorator and lists weights in enums; those of the
+# classification models are in the files directly in its folder `models`.
+_BUILDER = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+_WEIGHTS = re.compile(r"^    ([A-Z]\w+) = Weights\($", re.MULTILINE)
+
+
+@cache
+def torchvision_names() -> tuple[str, ...]:
+    """Return what `torchvision.models.list_models(module=torchvision.models)` would, sorted."""
+    return _scan(_BUILDER)
+
+
+def _scan(pattern: re.Pattern[str]) -> tuple[str, ...]:
+    spec = find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return ()
+    sources = (Path(spec.origin).parent / "models").glob("*.py")
+    found = (name for path in sources for name in pattern.findall(path.read_text("utf-8")))
+    return tuple(sorted(set(found)))
+
+
+def split_factory(model: str) -> tuple[Path, str] | None:
+    """Return file and name of `FILE.py:FACTORY`, or None where `model` is not of that form."""
+    file, mark, factory = model.rpartition(":")
+    return (Path(file), factory) if mark and file.endswith(".py") else None
+
+
+def is_checkpoint(weights: str) -> bool:
+    """Return whether `weights` names a file and not a set of torchvision's weights."""
+    return weights.endswith(CHECKPOINT_SUFFIXES) or Path(weights).is_file()
+
+
+def check_names(model: str, weights: str, device: str) -> None:
+    """Raise an error for a model, weights or device that cannot exist.
+
+    What passes may still turn out wrong: weights that exist for another model only, a device
+    that this machine lacks.
+
+    Raises:
+        UnknownNameError: For an unknown model or weights name; it lists the closest names.
+        InputError: If a model file or a checkpoint file does not exist.
+        UsageError: If the device is of no known form.
+    """
+    factory = split_factory(model)
+    if factory is None and model not in (DEMO, *torchvision_names()):
+        known = [DEMO, *torchvision_names()]
+        raise UnknownNameError("model", model, known, see="or your own as FILE.py:FACTORY")
+    if factory is not None and not factory[0].is_file():
+        raise InputError(f"model file {factory[0]} does not exist")
+    if is_checkpoint(weights):
+        if not Path(weights).is_file():
+            raise InputError(f"checkpoint {weights} does not exist")
+    elif weights not in (known := ["default", "none", *_scan(_WEIGHTS)]):
+        raise UnknownNameError("weights", weights, known, see="or a checkpoint file")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise UsageError(f"unknown device {device!r}; choose from auto, cpu, cuda, cuda:N, mps")

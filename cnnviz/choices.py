@@ -1,0 +1,21 @@
+"""The closed sets of option values, spelled as on the command line."""
+
+from enum import StrEnum
+
+
+class Reduce(StrEnum):
+    """How the maps of a layer become one; NONE keeps them apart."""
+
+    NONE = "none"
+    MEAN = "mean"
+    MAX = "max"
+    SUM = "sum"
+    STD = "std"
+
+
+class Normalize(StrEnum):
+    """Which range of values the colour map spans: each map's own, the layer's, or 0 to 1."""
+
+    CHANNEL = "channel"
+    LAYER = "layer"
+    NONE = "none"

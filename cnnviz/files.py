@@ -1,0 +1,50 @@
+"""Files appear whole or not at all."""
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+from cnnviz.errors import OutputError
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure, before any slow work, that files can be written into `folder`.
+
+    The folder is made where it does not exist.
+
+    Raises:
+        OutputError: If it is a file, or cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError as error:
+        raise OutputError(f"{folder} is a file; choose another output folder with --out") from error
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
+        ) from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` under a temporary name beside `path`, then move it into place.
+
+    Missing parent folders are made.
+
+    Raises:
+        OutputError: If the disk is full or the place cannot be written; nothing is left behind.
+    """
+    # One thread writes one file at a time, so process and thread make the name unique.
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
