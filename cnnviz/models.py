@@ -1,0 +1,323 @@
+"""Load a network by name, from a Python file, or with a checkpoint."""
+
+import importlib.util
+import inspect
+import os
+import pickle
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from cnnviz import checkpoints
+from cnnviz.catalog import DEMO, check_names, is_checkpoint, split_factory
+from cnnviz.errors import ModelError, UnknownNameError, UsageError, WeightsError
+from cnnviz.images import Preprocess
+
+Builder = Callable[[int | None], nn.Module]
+
+_IMAGENET = Preprocess(input_size=(224, 224), resize=(256, 256))
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network ready to look at pictures.
+
+    Attributes:
+        module: The network, in eval mode, on `device`.
+        preprocess: What its weights expect to be done to a photo.
+        classes: Names of what its last layer tells apart, by number; None where unknown.
+        name: What the user typed for it.
+        weights: Which weights it has: "none", torchvision's name, or a checkpoint's path.
+        device: Where it is.
+    """
+
+    module: nn.Module
+    preprocess: Preprocess
+    classes: tuple[str, ...] | None
+    name: str
+    weights: str
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a network comes from, before its weights are settled."""
+
+    build: Builder
+    preprocess: Preprocess
+    classes: tuple[str, ...] | None
+    weights: str
+
+
+def load_model(
+    name: str = DEMO,
+    weights: str = "default",
+    *,
+    device: str = "auto",
+    input_size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> LoadedModel:
+    """Return the named network in eval mode, with the preprocessing that its weights expect.
+
+    Args:
+        name: `demo` (bundled), a torchvision builder such as `resnet18`, or `FILE.py:FACTORY`.
+        weights: `default` (torchvision's pretrained; the bundled ones of `demo`; what a factory
+            returns), `none` (random, from `seed`), a torchvision weights name such as
+            `IMAGENET1K_V2`, or the path of a checkpoint.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        input_size: Side, or (rows, columns), of the network's input; None for the one that the
+            weights were made for.
+        seed: Of random weights. The global random state is not touched.
+        progress: Whether a download draws a progress bar on stderr.
+
+    Raises:
+        UnknownNameError: If the model, the factory or the weights do not exist.
+        UsageError: If the device does not exist here.
+        ModelError: If the network cannot be built.
+        WeightsError: If the weights cannot be downloaded, read, or fitted.
+    """
+    check_names(name, weights, device)
+    place = find_device(device)
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    with _quiet_and_seeded(seed):
+        source = _find(name, weights, size, progress)
+        module = source.build(None)
+        if is_checkpoint(weights):
+            module = _load_checkpoint(Path(weights), name, module, source.build)
+    classes = source.classes if _outputs(module) in (None, len(source.classes or ())) else None
+    preprocess = source.preprocess.with_input_size(size) if size else source.preprocess
+    module = module.eval().requires_grad_(False).to(place)
+    return LoadedModel(module, preprocess, classes, name, source.weights, place)
+
+
+def find_device(device: str) -> torch.device:
+    """Return the device of that name; `auto` is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        UsageError: If this machine lacks it; it lists those that exist.
+    """
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    existing = [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if device == "auto":
+        return torch.device(existing[0])
+    if device not in existing and not (device == "cuda" and cuda):
+        raise UsageError(f"no device {device!r} here; choose from auto, {', '.join(existing)}")
+    return torch.device(device)
+
+
+@contextmanager
+def _quiet_and_seeded(seed: int) -> Iterator[None]:
+    """Seed the weights, and keep builders' prints off stdout, which is for data alone."""
+    with (
+        torch.random.fork_rng(devices=[]),
+        redirect_stdout(sys.stderr),
+        warnings.catch_warnings(),
+    ):
+        # Builders warn of deprecated arguments that they pass to themselves.
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        yield
+
+
+def _find(name: str, weights: str, size: tuple[int, int] | None, progress: bool) -> _Source:
+    if name == DEMO:
+        return _find_demo(weights)
+    if (factory := split_factory(name)) is not None:
+        return _find_factory(*factory, weights)
+    return _find_torchvision(name, weights, size, progress)
+
+
+def _find_demo(weights: str) -> _Source:
+    from cnnviz.demo import network
+    from cnnviz.demo.patterns import CLASSES
+
+    _known_weights("demo", weights, ())
+
+    def build(classes: int | None) -> nn.Module:
+        module = network.demo(classes or len(CLASSES))
+        if weights == "default":
+            module.load_state_dict(checkpoints.read_state(network.WEIGHTS))
+        return module
+
+    size = (network.INPUT_SIZE, network.INPUT_SIZE)
+    preprocess = Preprocess(size, size, network.MEAN, network.STD)
+    return _Source(build, preprocess, CLASSES, weights)
+
+
+def _known_weights(model: str, weights: str, known: tuple[str, ...]) -> None:
+    if weights not in ("default", "none", *known) and not is_checkpoint(weights):
+        raise UnknownNameError(f"weights for {model}", weights, ["default", "none", *known])
+
+
+def _find_torchvision(
+    name: str, weights: str, size: tuple[int, int] | None, progress: bool
+) -> _Source:
+    from torchvision.models import get_model_builder, get_model_weights
+
+    enum = get_model_weights(name)
+    _known_weights(name, weights, tuple(enum.__members__))
+    pretrained = weights != "none" and not is_checkpoint(weights)
+    member: Any = enum[weights.upper() if weights == "default" else weights] if pretrained else None
+    reference: Any = member or enum["DEFAULT"]
+    preprocess = _preprocess_of(reference.transforms())
+    builder = get_model_builder(name)
+
+    def build(classes: int | None) -> nn.Module:
+        if member is not None:
+            return _download(builder, member, progress)
+        arguments = _structure(name, size or preprocess.input_size)
+        if classes is not None:
+            arguments["num_classes"] = classes
+        module: nn.Module = builder(weights=None, **arguments)
+        return module
+
+    # A member of an enum calls itself by its first name, so DEFAULT reads IMAGENET1K_V2.
+    said = member.name if member is not None else weights
+    return _Source(build, preprocess, tuple(reference.meta["categories"]), said)
+
+
+def _preprocess_of(transforms: Any) -> Preprocess:
+    """Return what torchvision's `ImageClassification` preset does, as our own."""
+    crop, resize = transforms.crop_size[0], transforms.resize_size[0]
+    return Preprocess(
+        input_size=(crop, crop),
+        resize=(resize, resize),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        interpolation=Image.Resampling[transforms.interpolation.name],
+    )
+
+
+def _structure(name: str, size: tuple[int, int]) -> dict[str, Any]:
+    """Return the arguments that a builder would take from pretrained weights, had it any."""
+    if name.startswith("vit_"):
+        if size[0] != size[1]:
+            raise UsageError(f"{name} takes square pictures only, not {size[0]}x{size[1]}")
+        return {"image_size": size[0]}
+    if name.startswith("maxvit_"):
+        return {"input_size": size}
+    if name in ("inception_v3", "googlenet"):
+        return {"transform_input": True, "init_weights": True}
+    return {}
+
+
+def _download(builder: Callable[..., nn.Module], weights: Any, progress: bool) -> nn.Module:
+    """Build with torchvision's weights, from its cache or the network."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / weights.url.rpartition("/")[2]
+    try:
+        with _weights_only():
+            module: nn.Module = builder(weights=weights, progress=progress)
+            return module
+    except OSError as error:
+        raise WeightsError(
+            f"cannot download {weights.url}: {getattr(error, 'reason', error)}. Put the file at "
+            f"{file} (TORCH_HOME sets the folder), give a checkpoint with -w PATH, ask for random "
+            "weights with -w none, or use the bundled network with -m demo"
+        ) from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise WeightsError(
+            f"{file} is damaged or not the file of {weights}: "
+            f"{str(error).splitlines()[0][:200]}; delete it to download it again"
+        ) from error
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Have torch refuse pickled code also where torchvision does not ask for that."""
+    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
+def _find_factory(file: Path, factory: str, weights: str) -> _Source:
+    _known_weights(f"{file}:{factory}", weights, ())
+    make = _import_factory(file, factory)
+
+    def build(classes: int | None) -> nn.Module:
+        arguments = {"num_classes": classes} if classes and _takes_num_classes(make) else {}
+        try:
+            module = make(**arguments) if not isinstance(make, nn.Module) else make
+        except Exception as error:
+            raise ModelError(f"{file}:{factory} failed: {_told(error)}") from error
+        if not isinstance(module, nn.Module):
+            raise ModelError(
+                f"{file}:{factory} gave a {type(module).__name__}; it must be a torch.nn.Module, "
+                "or a function or class that returns one"
+            )
+        return module
+
+    return _Source(build, _IMAGENET, None, weights)
+
+
+def _import_factory(file: Path, factory: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"_cnnviz_{file.stem}", file.resolve())
+    if spec is None or spec.loader is None:
+        raise ModelError(f"{file} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    # The file may import its neighbours, as it does when it is run.
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ModelError(f"importing {file} failed: {_told(error)}") from error
+    finally:
+        sys.path[:] = before
+    if not hasattr(module, factory):
+        names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise UnknownNameError(f"factory in {file}", factory, names)
+    made = getattr(module, factory)
+    if not callable(made):
+        raise ModelError(
+            f"{file}:{factory} is a {type(made).__name__}, not a network or a function"
+        )
+    return made
+
+
+def _takes_num_classes(make: Callable[..., object]) -> bool:
+    return "num_classes" in inspect.signature(make).parameters
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _load_checkpoint(path: Path, name: str, module: nn.Module, build: Builder) -> nn.Module:
+    """Return the network with a checkpoint's weights, rebuilt for its number of classes."""
+    state = checkpoints.strip_prefixes(checkpoints.read_state(path), module.state_dict())
+    classes = checkpoints.class_count(state, module.state_dict())
+    if classes is not None:
+        module = build(classes)
+    if name in ("inception_v3", "googlenet"):
+        # Heads that are only used in training, and that many checkpoints leave out.
+        state = {**_auxiliary(module.state_dict()), **state}
+    checkpoints.check_fit(path, name, state, module.state_dict())
+    module.load_state_dict(state)
+    return module
+
+
+def _auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in state.items() if k.startswith(("aux", "AuxLogits"))}
+
+
+def _outputs(module: nn.Module) -> int | None:
+    """Return the length of the last linear layer, which names a classifier's classes."""
+    linear = [child for child in module.modules() if isinstance(child, nn.Linear)]
+    return linear[-1].out_features if linear else None
