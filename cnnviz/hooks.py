@@ -1,0 +1,100 @@
+"""Run a network only as far as needed and keep what selected layers gave."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from cnnviz.errors import UnknownNameError
+from cnnviz.selection import label
+from cnnviz.tracer import first_tensor
+
+Kept = TypeVar("Kept")
+
+
+class _StopForward(BaseException):
+    """Ends a forward pass early; not an Exception, so that no network swallows it."""
+
+
+@contextmanager
+def capture(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of `layers` in every forward pass inside the `with` block.
+
+        with cnnviz.capture(network, ["conv1", "layer1.0.relu#2"]) as activations:
+            network(pictures)
+        activations["conv1"]  # (N, C, H, W), as conv1 gave it
+
+    Each output is a detached copy on the CPU, taken before a later layer can overwrite it in
+    place. A second forward pass replaces the first. The module is left as it was on every exit.
+
+    Args:
+        module: Any network; it may be in training.
+        layers: Dotted names; `name#2` is the second call of a module in one forward pass.
+
+    Raises:
+        UnknownNameError: If the module has no such layer.
+    """
+    with observe(module, layers, lambda _, output: output.detach().to("cpu", copy=True)) as kept:
+        yield kept
+
+
+@contextmanager
+def observe(
+    module: nn.Module,
+    layers: Sequence[str],
+    keep: Callable[[str, Tensor], Kept],
+    *,
+    stop: bool = False,
+) -> Iterator[dict[str, Kept]]:
+    """Like `capture`, but store what `keep(layer, output)` makes of each output.
+
+    Args:
+        module: Any network.
+        layers: Dotted names; `name#2` is the second call of a module in one forward pass.
+        keep: Called inside the forward pass, on the network's device. It must copy what it keeps:
+            later layers may overwrite `output` in place.
+        stop: End the forward pass once every layer was seen. The block then ends with it.
+
+    Raises:
+        UnknownNameError: If the module has no such layer.
+    """
+    wanted = _wanted_calls(module, layers)
+    kept: dict[str, Kept] = {}
+    calls: Counter[str] = Counter()
+
+    def start(_module: nn.Module, _inputs: object) -> None:
+        calls.clear()
+
+    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
+        def leave(_module: nn.Module, _inputs: object, output: object) -> None:
+            calls[name] += 1
+            tensor = first_tensor(output)
+            if calls[name] not in wanted[name] or tensor is None:
+                return
+            layer = label(name, calls[name])
+            kept[layer] = keep(layer, tensor)
+            if stop and len(kept) == len(layers):
+                raise _StopForward
+
+        return leave
+
+    with ExitStack() as stack:
+        stack.callback(module.register_forward_pre_hook(start).remove)
+        for name in wanted:
+            handle = module.get_submodule(name).register_forward_hook(watch(name))
+            stack.callback(handle.remove)
+        with suppress(_StopForward):
+            yield kept
+
+
+def _wanted_calls(module: nn.Module, layers: Sequence[str]) -> dict[str, set[int]]:
+    names = [name for name, _ in module.named_modules() if name]
+    wanted: dict[str, set[int]] = {}
+    for layer in layers:
+        name, _, number = layer.partition("#")
+        if name not in names or not (number or "1").isdecimal():
+            raise UnknownNameError("layer", layer, names)
+        wanted.setdefault(name, set()).add(int(number or 1))
+    return wanted
