@@ -1,0 +1,171 @@
+"""Pictures with a photo in full colour: the overview of a network, and a map laid over a photo."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnnviz.choices import Normalize
+from cnnviz.images import Box
+from cnnviz.render import text
+from cnnviz.render.canvas import (
+    LABEL,
+    LINE,
+    MARGIN,
+    Header,
+    beside,
+    draw_bar,
+    draw_title,
+    stack,
+)
+from cnnviz.render.palette import WHITE, Indices, rgb_table
+from cnnviz.render.scale import Floats, scale
+
+_LONGEST = 760  # pixels of an overlay's longer side
+_GAP = 14
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One layer in an overview.
+
+    Attributes:
+        mean: (H, W), the mean over the layer's channels.
+        title: The layer.
+        lines: What else is to be known, one line each.
+    """
+
+    mean: Floats
+    title: str
+    lines: tuple[str, ...]
+
+
+def draw_overview(
+    photo: Image.Image, stages: Sequence[Stage], header: Header, *, cmap: str = "viridis"
+) -> Image.Image:
+    """Return a photo followed by one mean map per layer, each on its own scale, as RGB.
+
+    Args:
+        photo: What the network sees, RGB.
+        stages: The layers, from shallow to deep.
+        header: What stands above.
+        cmap: A matplotlib colour map.
+
+    Raises:
+        UnknownNameError: If there is no such colour map.
+    """
+    side = 224 if len(stages) <= 11 else 144
+    width, height = _fit(photo.size, side)
+    columns = min(len(stages) + 1, 6 if side == 224 else 10)
+    captions: list[tuple[str, tuple[str, ...]]] = [("input", (f"{photo.height} × {photo.width}",))]
+    captions += [(stage.title, stage.lines) for stage in stages]
+    tiles = [np.full((height, width), WHITE, np.uint8)]
+    tiles += [_tile(stage.mean, (width, height)) for stage in stages]
+    grid, places = _lay_out(tiles, captions, columns)
+    title = draw_title(header)
+    picture = _to_rgb(stack([title, grid]), cmap)
+    x, y = places[0]
+    offset = (MARGIN + x, MARGIN + title.shape[0] + MARGIN + y)
+    picture.paste(photo.resize((width, height), Image.Resampling.LANCZOS), offset)
+    return picture
+
+
+def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return (width, height) in the same proportions with the longer one at `side` pixels."""
+    ratio = side / max(size)
+    return max(round(size[0] * ratio), 1), max(round(size[1] * ratio), 1)
+
+
+def _tile(values: Floats, size: tuple[int, int]) -> Indices:
+    """Return a map enlarged, or reduced, to (width, height) without smoothing."""
+    indices = scale(values[None], Normalize.CHANNEL).indices[0]
+    rows = np.arange(size[1]) * indices.shape[0] // size[1]
+    columns = np.arange(size[0]) * indices.shape[1] // size[0]
+    tile: Indices = indices[rows[:, None], columns]
+    return tile
+
+
+def _lay_out(
+    tiles: Sequence[Indices], captions: Sequence[tuple[str, tuple[str, ...]]], columns: int
+) -> tuple[Indices, list[tuple[int, int]]]:
+    """Return tiles in rows with captions below, and the (x, y) of each tile."""
+    height, width = tiles[0].shape
+    line = text.line_height(LABEL)
+    caption = text.line_height(LINE) + max(len(lines) for _, lines in captions) * line + 4
+    down, across = height + caption + _GAP, width + _GAP
+    rows = -(-len(tiles) // columns)
+    canvas = np.full((rows * down - _GAP, columns * across - _GAP), WHITE, dtype=np.uint8)
+    places = [(i % columns * across, i // columns * down) for i in range(len(tiles))]
+    for tile, (title, lines), (x, y) in zip(tiles, captions, places, strict=True):
+        canvas[y : y + height, x : x + width] = tile
+        strip = canvas[y + height + 4 : y + height + caption, x : x + width]
+        text.write(strip, 0, 0, text.shorten(title, LINE, width, "bold"), LINE, weight="bold")
+        for i, said in enumerate(lines):
+            top = text.line_height(LINE) + i * line
+            said = text.shorten(said, LABEL, width)
+            text.write(strip, 0, top, said, LABEL, strength=text.FAINT)
+    return canvas, places
+
+
+def draw_overlay(
+    photo: Image.Image, values: Floats, box: Box, header: Header, *, cmap: str = "viridis"
+) -> Image.Image:
+    """Return a map laid over the part of the photo that the network saw, as RGB.
+
+    Args:
+        photo: The whole photo, RGB, upright.
+        values: (H, W) values of the map.
+        box: (x0, y0, x1, y1) pixels of the photo that the map covers, end exclusive.
+        header: What stands above.
+        cmap: A matplotlib colour map.
+
+    Raises:
+        UnknownNameError: If there is no such colour map.
+    """
+    ratio = min(_LONGEST / max(photo.size), 1.0)
+    size = max(round(photo.width * ratio), 1), max(round(photo.height * ratio), 1)
+    small = np.asarray(photo.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
+    x0, y0, x1, y1 = (round(edge * ratio) for edge in box)
+    heat, share = _heat(values, (max(x1 - x0, 1), max(y1 - y0, 1)), cmap)
+    # A box may reach beyond the photo, where the preprocessing padded.
+    left, top = max(x0, 0), max(y0, 0)
+    right, bottom = min(x1, size[0]), min(y1, size[1])
+    inside = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
+    result = 255 - (255 - small) * 0.35
+    covered = (slice(top, bottom), slice(left, right))
+    result[covered] = _blend(small[covered], heat[inside], share[inside])
+    span = scale(values[None], Normalize.LAYER).span
+    title = draw_title(header)
+    head = _to_rgb(stack([beside(title, draw_bar(span))] if span else [title]), cmap)
+    return _below(head, Image.fromarray(result.round().astype(np.uint8)))
+
+
+def _heat(values: Floats, size: tuple[int, int], cmap: str) -> tuple[Floats, Floats]:
+    """Return the map's colours, (H, W, 3) in 0 to 255, and its height, (H, W) in 0 to 1."""
+    finite = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+    extent = float(finite.max() - finite.min()) or 1.0
+    share = Image.fromarray((finite - finite.min()) / extent)
+    smooth = np.asarray(share.resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    colours = rgb_table(cmap)[np.rint(smooth * 199).astype(np.uint8)]
+    return colours.astype(np.float32), smooth
+
+
+def _blend(photo: NDArray[np.float32], heat: Floats, share: Floats) -> Floats:
+    """Lay colours over the photo's grey, more of them where the map is high."""
+    luma = (photo @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None]
+    alpha = (0.3 + 0.35 * share)[..., None]
+    return luma * (1 - alpha) + heat * alpha
+
+
+def _to_rgb(canvas: Indices, cmap: str) -> Image.Image:
+    return Image.fromarray(rgb_table(cmap)[canvas])
+
+
+def _below(head: Image.Image, picture: Image.Image) -> Image.Image:
+    size = (max(head.width, picture.width + 2 * MARGIN), head.height + picture.height + MARGIN)
+    canvas = Image.new("RGB", size, "white")
+    canvas.paste(head, (0, 0))
+    canvas.paste(picture, (MARGIN, head.height))
+    return canvas
