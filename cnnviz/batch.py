@@ -1,0 +1,207 @@
+"""Many photos: decode, run, draw and write at the same time; one bad photo stops none."""
+
+import io
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cnnviz.errors import InputError, OutputError
+from cnnviz.files import write_atomically
+from cnnviz.images import ImageSource, open_image
+from cnnviz.maps import LayerMaps, LayerPlan, look
+from cnnviz.models import LoadedModel
+from cnnviz.pictures import Photo, Style, draw_layers
+from cnnviz.statistics import Statistics
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+# Copies of activations that one batch may hold; larger batches gain no speed.
+_BATCH_BYTES, _LARGEST_BATCH = 256 * 2**20, 16
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photo.
+
+    Attributes:
+        source: The photo.
+        outputs: The files written for it.
+        error: Why it failed; None where it did not.
+    """
+
+    source: ImageSource
+    outputs: tuple[Path, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of all photos.
+
+    Attributes:
+        outcomes: One per photo, in the order given.
+        statistics: One per layer plan, over all photos; empty where no photo got that far.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    statistics: tuple[Statistics, ...]
+
+
+@dataclass(frozen=True)
+class MapsJob:
+    """What is done with every photo.
+
+    Attributes:
+        model: The network.
+        plans: The layers, in order of execution.
+        style: How maps are drawn.
+        out: The output folder.
+        save_activations: Whether the kept maps are also saved as numbers.
+    """
+
+    model: LoadedModel
+    plans: Sequence[LayerPlan]
+    style: Style
+    out: Path
+    save_activations: bool = False
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    source: ImageSource
+    photo: Photo
+    pixels: NDArray[np.float32]
+
+
+def run_maps(
+    job: MapsJob,
+    sources: Sequence[ImageSource],
+    *,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    on_done: Callable[[Outcome], None] = lambda _: None,
+) -> RunResult:
+    """Write the pictures of every photo.
+
+    Args:
+        job: What to do with each.
+        sources: The photos.
+        batch_size: Photos per forward pass; None for as many as 256 MB of copied activations
+            allow, 16 at most.
+        workers: Threads that decode and draw; None for one per core.
+        on_done: Called for each photo, in order, once its files are written or it failed.
+
+    Raises:
+        ModelError: If the network fails on a batch.
+    """
+    size = batch_size or _batch_size(job.plans)
+    outcomes: list[Outcome] = []
+    totals: list[Statistics] = []
+    drawing: deque[Future[Outcome]] = deque()
+
+    def collect(leave: int) -> None:
+        while len(drawing) > leave:
+            outcomes.append(drawing.popleft().result())
+            on_done(outcomes[-1])
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        try:
+            decoded = _ahead(pool, lambda source: _decode(job, source), sources, 2 * size)
+            while group := list(islice(decoded, size)):
+                views = iter(_look(job, group))
+                for item in group:
+                    layers = next(views) if isinstance(item, _Decoded) else ()
+                    totals = _add_up(totals, layers)
+                    drawing.append(pool.submit(_draw, job, item, layers))
+                # The next batch runs while these are drawn.
+                collect(leave=size)
+            collect(leave=0)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return RunResult(tuple(outcomes), tuple(totals))
+
+
+def _batch_size(plans: Sequence[LayerPlan]) -> int:
+    kept = 0
+    for plan in plans:
+        rows, columns = plan.record.grid or (1, 1)
+        kept += 4 * rows * columns * (1 + (plan.top or len(plan.channels)))
+    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // kept))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], depth: int
+) -> Iterator[Out]:
+    """Yield `work(item)` of each item in order, at most `depth` of them being worked on ahead."""
+    waiting: deque[Future[Out]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _decode(job: MapsJob, source: ImageSource) -> _Decoded | Outcome:
+    if source.error:
+        return Outcome(source, error=source.error)
+    try:
+        whole = open_image(source.path)
+        seen = job.model.preprocess.crop(whole)
+    except InputError as error:
+        return Outcome(source, error=str(error))
+    photo = Photo(source.key, seen, whole if job.style.overlay else None, whole.size)
+    return _Decoded(source, photo, job.model.preprocess.normalize(seen))
+
+
+def _look(job: MapsJob, group: Sequence[_Decoded | Outcome]) -> list[tuple[LayerMaps, ...]]:
+    pixels = [item.pixels for item in group if isinstance(item, _Decoded)]
+    return look(job.model, torch.from_numpy(np.stack(pixels)), job.plans) if pixels else []
+
+
+def _add_up(totals: list[Statistics], layers: Sequence[LayerMaps]) -> list[Statistics]:
+    new = [maps.statistics for maps in layers]
+    if not totals or not new:
+        return totals or new
+    return [total.merge(one) for total, one in zip(totals, new, strict=True)]
+
+
+def _draw(job: MapsJob, item: _Decoded | Outcome, layers: Sequence[LayerMaps]) -> Outcome:
+    """Write one photo's files, or pass on why it has none."""
+    if isinstance(item, Outcome):
+        return item
+    folder = job.out / item.source.key
+    outputs: list[Path] = []
+    try:
+        for name, data in draw_layers(job.model, item.photo, layers, job.style):
+            write_atomically(folder / name, data)
+            outputs.append(folder / name)
+        if job.save_activations:
+            write_atomically(folder / "activations.npz", _pack(layers))
+            outputs.append(folder / "activations.npz")
+    except OutputError as error:
+        return Outcome(item.source, tuple(outputs), str(error))
+    return Outcome(item.source, tuple(outputs))
+
+
+def _pack(layers: Sequence[LayerMaps]) -> bytes:
+    """Return the kept maps as `.npz`: per layer (K, H, W), or (K,), and the channel numbers."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for maps in layers:
+        record = maps.plan.record
+        arrays[record.label] = maps.values if record.grid else maps.values[:, 0, 0]
+        arrays[f"{record.label}:channels"] = np.array(maps.channels, dtype=np.int64)
+    data = io.BytesIO()
+    np.savez(data, **arrays)  # type: ignore[arg-type]
+    return data.getvalue()

@@ -1,0 +1,160 @@
+"""The pictures of `maps`: one per layer, and an overview, for one photo."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from cnnviz.choices import Normalize, Reduce
+from cnnviz.errors import UnknownNameError, UsageError
+from cnnviz.layout import Axes
+from cnnviz.maps import LayerMaps
+from cnnviz.models import LoadedModel
+from cnnviz.render.bars import draw_bars
+from cnnviz.render.canvas import Header
+from cnnviz.render.grid import draw_grid
+from cnnviz.render.photo import Stage, draw_overlay, draw_overview
+from cnnviz.render.png import encode_png
+
+
+def feature_grid(maps: Tensor, *, normalize: str = "channel", cmap: str = "viridis") -> Image.Image:
+    """Return the maps of one layer for one picture as a labelled grid.
+
+    Args:
+        maps: (C, H, W), or (H, W), real values, on any device.
+        normalize: `channel` (each map on its own scale), `layer` (one scale), or `none` (values
+            as they are, clipped to 0 to 1).
+        cmap: A matplotlib colour map.
+
+    Returns:
+        A palette picture; `.convert("RGB")` turns it into a plain one.
+
+    Raises:
+        UsageError: If the maps have another number of axes, or are empty.
+        UnknownNameError: If there is no such colour map or way to normalise.
+    """
+    values = maps.detach().float().cpu().numpy()
+    values = values[None] if values.ndim == 2 else values
+    if values.ndim != 3 or 0 in values.shape:
+        raise UsageError(f"maps must have the shape (C, H, W), not {tuple(maps.shape)}")
+    known = [choice.value for choice in Normalize]
+    if normalize not in known:
+        raise UnknownNameError("normalize", normalize, known)
+    labels = [str(i) for i in range(len(values))]
+    return draw_grid(values, labels, normalize=Normalize(normalize), cmap=cmap)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How maps are drawn.
+
+    Attributes:
+        normalize: Which range of values the colour map spans.
+        cmap: A matplotlib colour map.
+        overlay: Whether the reduced map is laid over the photo.
+    """
+
+    normalize: Normalize = Normalize.CHANNEL
+    cmap: str = "viridis"
+    overlay: bool = False
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo on its way through.
+
+    Attributes:
+        key: Its name in the output.
+        seen: What the network sees of it, RGB.
+        whole: The photo itself, RGB; only where something is laid over it.
+        size: (width, height) of the photo.
+    """
+
+    key: str
+    seen: Image.Image
+    whole: Image.Image | None
+    size: tuple[int, int]
+
+
+def draw_layers(
+    model: LoadedModel, photo: Photo, layers: Sequence[LayerMaps], style: Style
+) -> Iterator[tuple[str, bytes]]:
+    """Yield file names and PNG bytes: a picture per layer, then the overview.
+
+    Args:
+        model: The network, for names and the place of the crop.
+        photo: The photo.
+        layers: What the layers gave for it, in order of execution.
+        style: How to draw.
+    """
+    thumbnail = np.asarray(photo.seen.convert("L"))
+    for maps in layers:
+        about = {
+            "image": photo.key,
+            "model": model.name,
+            "weights": model.weights,
+            "layer": maps.plan.record.label,
+            "channels": list(maps.channels),
+        }
+        picture = _draw_layer(model, photo, thumbnail, maps, style)
+        yield maps.plan.file_name, encode_png(picture, about)
+    stages = [_stage(maps) for maps in layers if maps.plan.record.grid]
+    if stages:
+        header = Header(f"{model.name}, mean map per layer", (f"{photo.key} · {_weights(model)}",))
+        overview = draw_overview(photo.seen, stages, header, cmap=style.cmap)
+        about = {"image": photo.key, "model": model.name, "weights": model.weights}
+        yield "overview.png", encode_png(overview, about)
+
+
+def _draw_layer(
+    model: LoadedModel,
+    photo: Photo,
+    thumbnail: np.ndarray[tuple[int, int], np.dtype[np.uint8]],
+    maps: LayerMaps,
+    style: Style,
+) -> Image.Image:
+    lines = (_shape(maps), f"{model.name} · {_weights(model)}", photo.key)
+    header = Header(maps.plan.record.label, lines, thumbnail)
+    if maps.plan.record.layout.axes is Axes.VECTOR:
+        return draw_bars(maps.values[:, 0, 0], _value_names(model, maps), header, cmap=style.cmap)
+    if style.overlay and photo.whole is not None:
+        height, width = thumbnail.shape
+        box = model.preprocess.to_photo((0, 0, width, height), photo.size)
+        header = Header(header.title, lines)
+        return draw_overlay(photo.whole, maps.values[0], box, header, cmap=style.cmap)
+    labels = [str(n) for n in maps.channels] or [maps.plan.reduce.value]
+    return draw_grid(maps.values, labels, header, normalize=style.normalize, cmap=style.cmap)
+
+
+def _shape(maps: LayerMaps) -> str:
+    record, layout = maps.plan.record, maps.plan.record.layout
+    total = layout.channels
+    size = "".join(f" × {side}" for side in layout.grid or ())
+    if maps.plan.reduce is not Reduce.NONE:
+        count = maps.plan.top or len(maps.plan.channels)
+        said = f"{maps.plan.reduce.value} over {count} of {total} channels"
+    elif maps.plan.top:
+        said = f"the {len(maps.channels)} most active of {total} channels"
+    else:
+        said = f"{len(maps.channels)} of {total} channels" if len(maps.channels) < total else ""
+    return " · ".join(part for part in (record.type, f"{total}{size}", said) if part)
+
+
+def _weights(model: LoadedModel) -> str:
+    return "random weights" if model.weights == "none" else f"weights {model.weights}"
+
+
+def _value_names(model: LoadedModel, maps: LayerMaps) -> list[str]:
+    """Return class names for the output of a classifier, numbers for other vectors."""
+    classes = model.classes
+    if classes is not None and len(classes) == maps.plan.record.layout.channels:
+        return [classes[number] for number in maps.channels]
+    return [str(number) for number in maps.channels]
+
+
+def _stage(maps: LayerMaps) -> Stage:
+    layout = maps.plan.record.layout
+    shape = " × ".join(map(str, (layout.channels, *(layout.grid or ()))))
+    return Stage(maps.mean, maps.plan.record.label, (shape, f"{maps.active:.0%} active"))

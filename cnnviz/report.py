@@ -1,0 +1,161 @@
+"""Results as JSON-able dicts and as tables for a terminal."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from cnnviz.batch import RunResult
+from cnnviz.checks import Rule
+from cnnviz.files import write_atomically
+from cnnviz.maps import LayerPlan, Skipped
+from cnnviz.models import LoadedModel
+from cnnviz.statistics import Statistics
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class MapsReport:
+    """All that is told about a run of `maps`.
+
+    Attributes:
+        model: The network.
+        plans: The layers that were looked at.
+        skipped: Layers that were asked for and cannot be shown.
+        result: What became of the photos.
+        rules: The rules to check.
+        out: The output folder.
+    """
+
+    model: LoadedModel
+    plans: Sequence[LayerPlan]
+    skipped: Sequence[Skipped]
+    result: RunResult
+    rules: Sequence[Rule]
+    out: Path
+
+    @property
+    def failed(self) -> int:
+        """How many photos failed."""
+        return sum(outcome.error is not None for outcome in self.result.outcomes)
+
+    @property
+    def tripped(self) -> list[tuple[str, str, str]]:
+        """(rule, layer, complaint) for each rule that a layer breaks."""
+        return [
+            (str(rule), plan.record.label, complaint)
+            for plan, found in zip(self.plans, self.result.statistics, strict=False)
+            for rule in self.rules
+            if (complaint := rule.complaint(found))
+        ]
+
+    def document(self) -> dict[str, object]:
+        """Return the run as the JSON document of `maps` and `manifest.json`."""
+        rows, columns = self.model.preprocess.input_size
+        statistics: list[Statistics | None] = list(self.result.statistics)
+        statistics = statistics or [None] * len(self.plans)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "command": "maps",
+            "model": self.model.name,
+            "weights": self.model.weights,
+            "input_shape": [1, 3, rows, columns],
+            "layers": [_layer(p, s) for p, s in zip(self.plans, statistics, strict=True)],
+            "skipped": [
+                {"name": s.record.name, "call": s.record.call, "reason": s.reason}
+                for s in self.skipped
+            ],
+            "images": [
+                {
+                    "path": str(outcome.source.path),
+                    "outputs": [path.as_posix() for path in outcome.outputs],
+                    "error": outcome.error,
+                }
+                for outcome in self.result.outcomes
+            ],
+            "failed": self.failed,
+            "tripped": [
+                {"rule": rule, "layer": layer, "reason": reason}
+                for rule, layer, reason in self.tripped
+            ],
+        }
+
+    def write_manifest(self) -> None:
+        """Write `manifest.json` into the output folder.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        write_atomically(self.out / "manifest.json", to_json(self.document()).encode())
+
+    def summary(self) -> str:
+        """Return how much was done, in one line."""
+        outcomes = self.result.outcomes
+        pictures = sum(len(outcome.outputs) for outcome in outcomes)
+        failed = f", {self.failed} of {len(outcomes)} photos failed" if self.failed else ""
+        return f"{pictures} files in {self.out}{failed}"
+
+    def table(self) -> Table:
+        """Return one row per layer: shape, values, and where its pictures are."""
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        table.add_column("layer", style="cyan", overflow="fold")
+        for name in ("shape", "min", "mean", "max", "zeros", "dead"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("file", overflow="fold")
+        for plan, found in zip(self.plans, self.result.statistics, strict=False):
+            table.add_row(*_row(plan, found), self._file(plan))
+        return table
+
+    def _file(self, plan: LayerPlan) -> str:
+        """Return the path of a layer's picture, with a star for the photo where there are many."""
+        keys = [o.source.key for o in self.result.outcomes if o.outputs]
+        return (self.out / (keys[0] if len(keys) == 1 else "*") / plan.file_name).as_posix()
+
+
+def to_json(document: Mapping[str, object]) -> str:
+    """Return a document as indented JSON text with a line end."""
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _layer(plan: LayerPlan, found: Statistics | None) -> dict[str, object]:
+    record = plan.record
+    return {
+        "name": record.name,
+        "call": record.call,
+        "type": record.type,
+        "output_shape": list(record.output_shape),
+        "receptive_field": None,
+        "stats": None
+        if found is None
+        else {
+            "min": _finite(found.min),
+            "max": _finite(found.max),
+            "mean": _finite(found.mean),
+            "std": _finite(found.std),
+            "zero_fraction": found.zero_fraction,
+            "nan": found.nan,
+            "infinite": found.infinite,
+            "dead_channels": found.dead_channels,
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    # JSON has no NaN; a layer without a single finite value has no minimum.
+    return value if math.isfinite(value) else None
+
+
+def _row(plan: LayerPlan, found: Statistics) -> list[str]:
+    broken = found.nan + found.infinite
+    dead = f"{found.dead_channels}/{len(found.low)}"
+    return [
+        plan.record.label,
+        "×".join(map(str, plan.record.output_shape[1:])),
+        *(f"{value:.3g}" for value in (found.min, found.mean, found.max)),
+        f"[red]{broken} NaN[/red]" if broken else f"{found.zero_fraction:.0%}",
+        f"[red]{dead}[/red]" if found.dead_channels else dead,
+    ]

@@ -1,0 +1,140 @@
+"""What the values of a layer are like, over one picture or over a whole run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of a layer's outputs; those of two sets of pictures can be merged.
+
+    Attributes:
+        values: How many finite values were seen.
+        mean: Of the finite values; NaN where there are none.
+        squares: Sum of the squared deviations from `mean`.
+        zeros: How many values are exactly zero.
+        nan: How many values are NaN.
+        infinite: How many values are infinite.
+        low: (C,) the smallest finite value of each channel; NaN where there is none.
+        high: (C,) the largest.
+        values_per_channel: How many values each channel had.
+        blank: On how many pictures the whole layer had one and the same value.
+    """
+
+    values: int
+    mean: float
+    squares: float
+    zeros: int
+    nan: int
+    infinite: int
+    low: Floats
+    high: Floats
+    values_per_channel: int
+    blank: int
+
+    def merge(self, other: "Statistics") -> "Statistics":
+        """Return the statistics of both sets of pictures together."""
+        if not self.values or not other.values:
+            some = self if self.values else other
+            mean, squares = some.mean, some.squares
+        else:
+            # Chan, Golub, LeVeque 1979: stable where the mean is large against the deviation.
+            share = other.values / (self.values + other.values)
+            apart = other.mean - self.mean
+            mean = self.mean + apart * share
+            squares = self.squares + other.squares + apart * apart * share * self.values
+        return Statistics(
+            values=self.values + other.values,
+            mean=mean,
+            squares=squares,
+            zeros=self.zeros + other.zeros,
+            nan=self.nan + other.nan,
+            infinite=self.infinite + other.infinite,
+            low=np.fmin(self.low, other.low),
+            high=np.fmax(self.high, other.high),
+            values_per_channel=self.values_per_channel + other.values_per_channel,
+            blank=self.blank + other.blank,
+        )
+
+    @property
+    def min(self) -> float:
+        """The smallest finite value."""
+        return float(np.fmin.reduce(self.low))
+
+    @property
+    def max(self) -> float:
+        """The largest finite value."""
+        return float(np.fmax.reduce(self.high))
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of the finite values."""
+        return float(np.sqrt(self.squares / self.values)) if self.values else float("nan")
+
+    @property
+    def zero_fraction(self) -> float:
+        """The share of values that are exactly zero."""
+        return self.zeros / max(self.values + self.nan + self.infinite, 1)
+
+    @property
+    def dead_channels(self) -> int:
+        """How many channels had the same value everywhere on every picture.
+
+        Where each channel gave a single value there is nothing to compare, and none is dead.
+        """
+        return int((self.low == self.high).sum()) if self.values_per_channel > 1 else 0
+
+
+def measure(maps: Tensor) -> tuple[list[Statistics], list[float]]:
+    """Return the statistics of each picture of a batch, and its share of positive values.
+
+    Args:
+        maps: (N, C, H, W) on any device.
+    """
+    flat = maps.flatten(2)
+    low, high = (t.double().cpu().numpy() for t in torch.aminmax(flat, dim=2))
+    variance, mean = (t.double().cpu().numpy() for t in torch.var_mean(flat, (1, 2), correction=0))
+    nonzero = torch.count_nonzero(flat, dim=(1, 2)).cpu().numpy()
+    positive = nonzero
+    if not (low >= 0).all():
+        positive = (flat > 0).sum(dim=(1, 2)).cpu().numpy()
+    channels, size = flat.shape[1:]
+    total = channels * size
+    measured = []
+    for i in range(len(flat)):
+        if np.isfinite(mean[i]) and np.isfinite(variance[i]):
+            blank = int(total > 1 and low[i].min() == high[i].max())
+            measured.append(
+                Statistics(
+                    total, float(mean[i]), float(variance[i]) * total, int(total - nonzero[i]),
+                    0, 0, low[i], high[i], size, blank,
+                )
+            )  # fmt: skip
+        else:
+            measured.append(_measure_broken(flat[i].double().cpu().numpy()))
+    return measured, [float(p) / total for p in positive]
+
+
+def _measure_broken(values: Floats) -> Statistics:
+    """Return the statistics of one picture, (C, values), that is not finite everywhere."""
+    finite = np.isfinite(values)
+    seen = values[finite]
+    clean = np.where(finite, values, np.nan)
+    return Statistics(
+        values=len(seen),
+        mean=float(seen.mean()) if len(seen) else float("nan"),
+        squares=float(seen.var() * len(seen)) if len(seen) else 0.0,
+        zeros=int((seen == 0).sum()),
+        nan=int(np.isnan(values).sum()),
+        infinite=int(np.isinf(values).sum()),
+        low=np.fmin.reduce(clean, axis=1),
+        high=np.fmax.reduce(clean, axis=1),
+        values_per_channel=values.shape[1],
+        blank=0,
+    )
