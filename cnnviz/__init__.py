@@ -1,0 +1,40 @@
+"""See inside convolutional networks: feature maps, filters, receptive fields.
+
+The public names are resolved when they are first used, so that `import cnnviz` does not import
+torch, which takes seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cnnviz.errors import CnnvizError as CnnvizError
+    from cnnviz.hooks import capture as capture
+    from cnnviz.models import LoadedModel as LoadedModel
+    from cnnviz.models import load_model as load_model
+    from cnnviz.pictures import feature_grid as feature_grid
+
+__version__ = "0.1.0"
+
+# No module may have the name of a public function: importing it would take the function's place.
+_HOMES = {
+    "CnnvizError": "cnnviz.errors",
+    "LoadedModel": "cnnviz.models",
+    "capture": "cnnviz.hooks",
+    "feature_grid": "cnnviz.pictures",
+    "load_model": "cnnviz.models",
+}
+
+__all__ = ["CnnvizError", "LoadedModel", "capture", "feature_grid", "load_model"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cnnviz' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

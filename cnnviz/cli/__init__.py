@@ -1,0 +1,76 @@
+"""The command line: the Typer app, and the one place where errors become exit codes."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cnnviz import __version__
+from cnnviz.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_USAGE
+from cnnviz.errors import CnnvizError, UsageError
+
+
+class _Boundary(TyperGroup):
+    """Runs a command and exits: an expected error is one line, a mistake of ours a traceback."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in words
+        options["standalone_mode"] = False
+        try:
+            code = super().main(words, *rest, **options)
+        except CnnvizError as error:
+            _say(error, debug)
+            code = WRONG_USAGE if isinstance(error, UsageError) else FAILED
+        except typer.TyperException as error:
+            _say(error, debug, f"{error.format_message()}{_help_hint(error)}")
+            code = error.exit_code
+        except (KeyboardInterrupt, typer.Abort):
+            print("interrupted", file=sys.stderr)
+            code = INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has gone; Python must not complain when it closes stdout.
+            sys.stdout = None
+            code = FAILED
+        sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _help_hint(error: typer.TyperException) -> str:
+    """Return where to read what a command takes."""
+    context = getattr(error, "ctx", None)
+    return f" {context.command_path} --help tells more." if context else ""
+
+
+def _say(error: Exception, debug: bool, message: str = "") -> None:
+    if debug:
+        traceback.print_exception(error)
+    print(f"error: {message or error}", file=sys.stderr)
+
+
+app = typer.Typer(
+    cls=_Boundary,
+    help="See inside convolutional networks: feature maps as pictures and tables.",
+    epilog="COMMAND --help tells more. Try: cnnviz maps PHOTO.jpg",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"cnnviz {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+for _name in ("maps",):
+    _command = getattr(importlib.import_module(f"cnnviz.cli.{_name}"), _name)
+    app.command(_name)(_command)

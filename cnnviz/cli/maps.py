@@ -1,0 +1,168 @@
+"""`cnnviz maps`: feature maps of photos as PNG grids."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnnviz.checks import parse_rules
+from cnnviz.choices import Normalize, Reduce
+from cnnviz.cli import options
+from cnnviz.cli.exit_codes import DONE, FAILED, TRIPPED
+
+if TYPE_CHECKING:
+    from cnnviz.cli.output import Output
+    from cnnviz.report import MapsReport
+
+_MAPS, _FOLDERS = "Maps", "Folders and checks"
+_DEFAULT_CHANNELS = "0-63"
+
+
+def maps(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", show_default=False,
+            help="Images, folders (searched recursively), or - for a list of paths on stdin.",
+        ),
+    ],
+    model: options.Model = "demo",
+    weights: options.Weights = "default",
+    layers: options.Layers = ["stages"],  # noqa: B006 - typer needs a list; it is not changed
+    channels: Annotated[
+        str,
+        typer.Option(
+            "--channels", metavar="SPEC", rich_help_panel=_MAPS,
+            help="0-15,31 or all or top:16 (the most active).",
+        ),
+    ] = _DEFAULT_CHANNELS,
+    reduce: Annotated[
+        Reduce,
+        typer.Option("--reduce", rich_help_panel=_MAPS, help="One map per layer, not per channel."),
+    ] = Reduce.NONE,
+    normalize: Annotated[
+        Normalize,
+        typer.Option(
+            "--normalize", rich_help_panel=_MAPS,
+            help="Colours span each channel's range, the layer's, or 0 to 1.",
+        ),
+    ] = Normalize.CHANNEL,
+    cmap: Annotated[
+        str, typer.Option("--cmap", rich_help_panel=_MAPS, help="Any matplotlib colour map.")
+    ] = "viridis",
+    overlay: Annotated[
+        bool,
+        typer.Option(
+            "--overlay", rich_help_panel=_MAPS,
+            help="Lay the reduced map (the mean, unless --reduce says otherwise) over the photo.",
+        ),
+    ] = False,
+    save_activations: Annotated[
+        bool,
+        typer.Option(
+            "--save-activations", rich_help_panel=_MAPS,
+            help="Also write the maps as numbers, activations.npz.",
+        ),
+    ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size", min=1, rich_help_panel=_FOLDERS, show_default=False,
+            help="Photos per forward pass. [default: by memory, 16 at most]",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, rich_help_panel=_FOLDERS, show_default=False,
+            help="Threads that decode and draw. [default: one per core]",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        list[str],
+        typer.Option(
+            "--fail-on", metavar="RULE", rich_help_panel=_FOLDERS, show_default=False,
+            help="Exit with 3 on: nan, dead=0.5 (more than half of a layer's channels dead), "
+            "blank (a layer with one value everywhere). Repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    input_size: options.InputSize = None,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    out: options.Out = Path("cnnviz-out"),
+    config: options.Config = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:  # fmt: skip
+    """Write the feature maps of photos as labelled PNG grids, with an overview and a table.
+
+    OUT/<photo>/<layer>.png shows the channels of a layer, OUT/<photo>/overview.png one mean map
+    per layer, OUT/manifest.json tells what is where, with each layer's statistics.
+    """
+    from cnnviz import catalog
+    from cnnviz.files import check_folder
+    from cnnviz.images import find_images, parse_input_size
+    from cnnviz.render.palette import check_cmap
+    from cnnviz.selection import parse_channels, split_patterns
+
+    # What can be found wrong without torch, which takes seconds to import, is found first.
+    patterns = split_patterns(layers)
+    spec = parse_channels(channels, clipped=channels == _DEFAULT_CHANNELS)
+    rules = parse_rules(fail_on)
+    size = parse_input_size(input_size) if input_size else None
+    check_cmap(cmap)
+    catalog.check_names(model, weights, device)
+    sources = find_images(_paths(inputs), exclude=out)
+    check_folder(out)
+
+    from cnnviz.batch import MapsJob, run_maps
+    from cnnviz.cli.output import Output
+    from cnnviz.maps import plan_layers
+    from cnnviz.models import load_model
+    from cnnviz.pictures import Style
+    from cnnviz.report import MapsReport
+
+    output = Output(quiet=quiet, verbose=verbose)
+    network = load_model(
+        model, weights, device=device, input_size=size, seed=seed, progress=output.shows_progress
+    )
+    one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce
+    plans, skipped = plan_layers(network, patterns, spec, one_map)
+    job = MapsJob(network, plans, Style(normalize, cmap, overlay), out, save_activations)
+    with output.progress("photos", len(sources)) as advance:
+        result = run_maps(
+            job, sources, batch_size=batch_size, workers=workers, on_done=lambda _: advance()
+        )
+    report = MapsReport(network, plans, skipped, result, rules, out)
+    report.write_manifest()
+    _tell(report, output, as_json=as_json)
+    raise typer.Exit(TRIPPED if report.tripped else FAILED if report.failed else DONE)
+
+
+def _paths(inputs: list[str]) -> list[Path]:
+    """Return the inputs as paths, `-` replaced by the lines of stdin."""
+    paths: list[Path] = []
+    for text in inputs:
+        lines = (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else [text]
+        paths.extend(Path(line) for line in lines if line)
+    return paths
+
+
+def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
+    if as_json:
+        output.document(report.document())
+    else:
+        output.table(report.table())
+    for layer in report.skipped:
+        output.note(f"skipped {layer.record.label}: {layer.reason}")
+    for outcome in report.result.outcomes:
+        for path in outcome.outputs:
+            output.detail(path.as_posix())
+        if outcome.error:
+            output.error(outcome.error)
+    for rule, layer_label, complaint in report.tripped:
+        output.error(f"--fail-on {rule}: {layer_label}: {complaint}")
+    output.note(report.summary())

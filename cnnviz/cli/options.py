@@ -1,0 +1,94 @@
+"""The options that commands share, as annotated types, and the values that they stand for."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnnviz.config import OptionType, read_config
+
+_MODEL, _PICTURES, _RUN = "Model", "Pictures", "Run"
+
+
+def _load_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the file's values the defaults, so that environment and command line win over them."""
+    if path is not None:
+        options = {
+            parameter.name: _option_type(parameter)
+            for parameter in context.command.params
+            if parameter.param_type_name == "option" and parameter.name not in ("config", "help")
+        }
+        context.default_map = read_config(path, options)
+    return path
+
+
+def _option_type(parameter: Any) -> OptionType:
+    kinds = {"boolean": bool, "integer": int, "integer range": int, "float": float}
+    return OptionType(kinds.get(parameter.type.name, str), repeated=parameter.multiple)
+
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "-m", "--model", envvar="CNNVIZ_MODEL", rich_help_panel=_MODEL,
+        help="demo (bundled), a torchvision builder such as resnet18, or FILE.py:FACTORY.",
+    ),
+]  # fmt: skip
+Weights = Annotated[
+    str,
+    typer.Option(
+        "-w", "--weights", rich_help_panel=_MODEL,
+        help="default (pretrained), none (random, seeded), a torchvision weights name, "
+        "or a checkpoint (.pth .pt .safetensors).",
+    ),
+]  # fmt: skip
+InputSize = Annotated[
+    str | None,
+    typer.Option(
+        "--input-size", metavar="N|HxW", rich_help_panel=_MODEL,
+        help="Size of the network's input. [default: what the weights were made for]",
+        show_default=False,
+    ),
+]  # fmt: skip
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", envvar="CNNVIZ_DEVICE", rich_help_panel=_MODEL,
+        help="auto, cpu, cuda, cuda:1 or mps.",
+    ),
+]  # fmt: skip
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, rich_help_panel=_MODEL, help="Of every random choice.")
+]
+Layers = Annotated[
+    list[str],
+    typer.Option(
+        "-l", "--layers", metavar="PATTERN", rich_help_panel=_MODEL,
+        help="Repeatable, or separated by commas: a name (layer1.0.conv1), a glob "
+        "(layer?.*.conv2), type:Conv2d, or stages (the last layer of each resolution), first, "
+        "last, conv, pool, all. NAME#2 is the second call of a module.",
+    ),
+]  # fmt: skip
+Out = Annotated[
+    Path, typer.Option("-o", "--out", rich_help_panel=_RUN, help="Folder for the pictures.")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "-c", "--config", is_eager=True, callback=_load_config, rich_help_panel=_RUN,
+        help="YAML file with option values; the command line and the environment win over it.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Json = Annotated[
+    bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON document on stdout.")
+]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", rich_help_panel=_RUN, help="Only errors on stderr.")
+]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", rich_help_panel=_RUN, help="Tell of every file.")
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks of errors.")
+]

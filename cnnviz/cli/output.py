@@ -1,0 +1,82 @@
+"""Two streams: stdout is data, stderr is talk."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cnnviz.report import to_json
+
+# Wider than any table: what is piped is not cut.
+_PIPE_WIDTH = 1000
+
+
+def _console(stream: TextIO) -> Console:
+    if stream.isatty():
+        try:
+            size = os.get_terminal_size(stream.fileno())
+        except OSError:
+            return Console(file=stream)
+        # Both are given because rich otherwise takes 80 columns on a dumb terminal.
+        return Console(file=stream, width=size.columns or 80, height=size.lines or 24)
+    return Console(file=stream, width=_PIPE_WIDTH, height=100)
+
+
+class Output:
+    """Where a command prints."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        """Bind to the streams as they are now.
+
+        Args:
+            quiet: Whether notes and progress are left out.
+            verbose: Whether details are told.
+        """
+        self._quiet = quiet
+        self._verbose = verbose
+        self._stdout = _console(sys.stdout)
+        self._stderr = _console(sys.stderr)
+
+    def document(self, content: Mapping[str, object]) -> None:
+        """Print one JSON document on stdout."""
+        sys.stdout.write(to_json(content))
+
+    def table(self, table: Table) -> None:
+        """Print a table on stdout."""
+        self._stdout.print(table)
+
+    def note(self, text: str) -> None:
+        """Print a line of talk on stderr, unless quiet."""
+        if not self._quiet:
+            self._stderr.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        """Print a line of talk on stderr, where the user asked for details."""
+        if self._verbose:
+            self.note(text)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether progress bars are drawn: on a terminal, unless quiet."""
+        return not self._quiet and self._stderr.is_terminal
+
+    def error(self, text: str) -> None:
+        """Print one `error: …` line on stderr."""
+        self._stderr.print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+        """Draw a progress bar on stderr, on a terminal only; yield what advances it by one."""
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )  # fmt: skip
+        shown = self.shows_progress and total > 1
+        with Progress(*columns, console=self._stderr, transient=True, disable=not shown) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda: bar.advance(task)
