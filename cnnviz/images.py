@@ -69,7 +69,8 @@ def _expand(place: Path, exclude: Path | None) -> list[ImageSource]:
         return [ImageSource(place, place.name, error)]
 
     if not os.path.lexists(place):
-        return without(f"{place} does not exist")
+        hint = "; download it first" if str(place).startswith(("http:", "https:")) else ""
+        return without(f"{place} does not exist{hint}")
     if not place.is_dir():
         return [ImageSource(place, place.name)]
     try:

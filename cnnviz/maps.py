@@ -140,7 +140,9 @@ def look(
         with torch.inference_mode(), observe(model.module, list(by_label), keep, stop=True) as kept:
             model.module(batch.to(model.device))
     except RuntimeError as error:
-        raise ModelError(f"{model.name} failed on a batch of {len(batch)}: {error}") from error
+        raise ModelError(
+            f"{model.name} failed on a batch of {len(batch)} (--batch-size sets that): {error}"
+        ) from error
     if missing := by_label.keys() - kept.keys():
         raise ModelError(f"layers did not run on this batch: {', '.join(sorted(missing))}")
     return [tuple(kept[layer][i] for layer in by_label) for i in range(len(batch))]

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, check_names, is_checkpoint, split_factory
-from cnnviz.errors import ModelError, UnknownNameError, UsageError, WeightsError
+from cnnviz.errors import CnnvizError, ModelError, UnknownNameError, UsageError, WeightsError
 from cnnviz.images import Preprocess
 
 Builder = Callable[[int | None], nn.Module]
@@ -90,13 +90,26 @@ def load_model(
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
     with _quiet_and_seeded(seed):
         source = _find(name, weights, size, progress)
-        module = source.build(None)
+        if size:
+            source = replace(source, preprocess=source.preprocess.with_input_size(size))
+        module = _build(name, source)
         if is_checkpoint(weights):
             module = _load_checkpoint(Path(weights), name, module, source.build)
     classes = source.classes if _outputs(module) in (None, len(source.classes or ())) else None
-    preprocess = source.preprocess.with_input_size(size) if size else source.preprocess
     module = module.eval().requires_grad_(False).to(place)
-    return LoadedModel(module, preprocess, classes, name, source.weights, place)
+    return LoadedModel(module, source.preprocess, classes, name, source.weights, place)
+
+
+def _build(name: str, source: _Source) -> nn.Module:
+    try:
+        return source.build(None)
+    except CnnvizError:
+        raise
+    except Exception as error:
+        rows, columns = source.preprocess.input_size
+        raise ModelError(
+            f"{name} cannot be built for an input of {rows}x{columns}: {_told(error)}"
+        ) from error
 
 
 def find_device(device: str) -> torch.device:

@@ -97,23 +97,31 @@ class MapsReport:
         outcomes = self.result.outcomes
         pictures = sum(len(outcome.outputs) for outcome in outcomes)
         failed = f", {self.failed} of {len(outcomes)} photos failed" if self.failed else ""
-        return f"{pictures} files in {self.out}{failed}"
+        place = f": {(self._folder / '<layer>.png').as_posix()}" if pictures else ""
+        return f"{pictures} files in {self.out}{place}{failed}"
 
-    def table(self) -> Table:
-        """Return one row per layer: shape, values, and where its pictures are."""
+    def table(self, *, files: bool = True) -> Table:
+        """Return one row per layer: shape, values, and where its pictures are.
+
+        Args:
+            files: Whether there is a column for that; it is the widest.
+        """
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("layer", style="cyan", overflow="fold")
         for name in ("shape", "min", "mean", "max", "zeros", "dead"):
             table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("file", overflow="fold")
+        if files:
+            table.add_column("file", overflow="fold")
         for plan, found in zip(self.plans, self.result.statistics, strict=False):
-            table.add_row(*_row(plan, found), self._file(plan))
+            file = [(self._folder / plan.file_name).as_posix()] if files else []
+            table.add_row(*_row(plan, found), *file)
         return table
 
-    def _file(self, plan: LayerPlan) -> str:
-        """Return the path of a layer's picture, with a star for the photo where there are many."""
+    @property
+    def _folder(self) -> Path:
+        """Where a photo's pictures are, with a star for the photo where there are many."""
         keys = [o.source.key for o in self.result.outcomes if o.outputs]
-        return (self.out / (keys[0] if len(keys) == 1 else "*") / plan.file_name).as_posix()
+        return self.out / (keys[0] if len(keys) == 1 else "*")
 
 
 def to_json(document: Mapping[str, object]) -> str:

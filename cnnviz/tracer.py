@@ -73,9 +73,9 @@ def trace(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, 
     """
     try:
         return _trace_meta(module, input_size)
-    except (RuntimeError, NotImplementedError, ValueError, TypeError):
+    except Exception:
         # A forward pass that looks at values, or makes tensors of its own on another device,
-        # cannot run without values: it runs for real. What is wrong for both fails again here.
+        # cannot run on meta. Whatever else is wrong fails in the real pass too, and is told.
         return _trace_real(module, input_size)
 
 

@@ -23,7 +23,7 @@ def maps(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...", show_default=False,
+            metavar="INPUT", show_default=False,
             help="Images, folders (searched recursively), or - for a list of paths on stdin.",
         ),
     ],
@@ -68,15 +68,15 @@ def maps(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            "--batch-size", min=1, rich_help_panel=_FOLDERS, show_default=False,
-            help="Photos per forward pass. [default: by memory, 16 at most]",
+            "--batch-size", min=1, rich_help_panel=_FOLDERS,
+            help="Photos per forward pass.", show_default="by memory, 16 at most",
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", min=1, rich_help_panel=_FOLDERS, show_default=False,
-            help="Threads that decode and draw. [default: one per core]",
+            "--workers", min=1, rich_help_panel=_FOLDERS,
+            help="Threads that decode and draw.", show_default="one per core",
         ),
     ] = None,
     fail_on: Annotated[
@@ -92,15 +92,14 @@ def maps(
     seed: options.Seed = 0,
     out: options.Out = Path("cnnviz-out"),
     config: options.Config = None,
-    as_json: options.Json = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:  # fmt: skip
     """Write the feature maps of photos as labelled PNG grids, with an overview and a table.
 
-    OUT/<photo>/<layer>.png shows the channels of a layer, OUT/<photo>/overview.png one mean map
-    per layer, OUT/manifest.json tells what is where, with each layer's statistics.
+    OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers.
     """
     from cnnviz import catalog
     from cnnviz.files import check_folder
@@ -138,7 +137,7 @@ def maps(
         )
     report = MapsReport(network, plans, skipped, result, rules, out)
     report.write_manifest()
-    _tell(report, output, as_json=as_json)
+    _tell(report, output, as_json=json)
     raise typer.Exit(TRIPPED if report.tripped else FAILED if report.failed else DONE)
 
 
@@ -155,7 +154,7 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
     if as_json:
         output.document(report.document())
     else:
-        output.table(report.table())
+        output.table(report.table(), report.table(files=False))
     for layer in report.skipped:
         output.note(f"skipped {layer.record.label}: {layer.reason}")
     for outcome in report.result.outcomes:

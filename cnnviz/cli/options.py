@@ -1,7 +1,8 @@
 """The options that commands share, as annotated types, and the values that they stand for."""
 
+import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -13,18 +14,25 @@ _MODEL, _PICTURES, _RUN = "Model", "Pictures", "Run"
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the file's values the defaults, so that environment and command line win over them."""
     if path is not None:
-        options = {
-            parameter.name: _option_type(parameter)
-            for parameter in context.command.params
-            if parameter.param_type_name == "option" and parameter.name not in ("config", "help")
-        }
-        context.default_map = read_config(path, options)
+        context.default_map = read_config(path, _option_types(context.command))
     return path
 
 
-def _option_type(parameter: Any) -> OptionType:
-    kinds = {"boolean": bool, "integer": int, "integer range": int, "float": float}
-    return OptionType(kinds.get(parameter.type.name, str), repeated=parameter.multiple)
+def _option_types(command: Any) -> dict[str, OptionType]:
+    """Return what each option of a command takes, as the function behind the command says."""
+    hints = get_type_hints(inspect.unwrap(command.callback))
+    return {
+        parameter.name: _option_type(hints[parameter.name])
+        for parameter in command.params
+        if parameter.param_type_name == "option" and parameter.name not in ("config", "help")
+    }
+
+
+def _option_type(hint: Any) -> OptionType:
+    # The first of `int | None` and of `list[str]` is what one value must be.
+    kind = next(iter(get_args(hint)), hint)
+    known = kind if kind in (bool, int, float) else str
+    return OptionType(known, repeated=get_origin(hint) is list)
 
 
 Model = Annotated[
@@ -46,8 +54,7 @@ InputSize = Annotated[
     str | None,
     typer.Option(
         "--input-size", metavar="N|HxW", rich_help_panel=_MODEL,
-        help="Size of the network's input. [default: what the weights were made for]",
-        show_default=False,
+        help="Size of the network's input.", show_default="what the weights were made for",
     ),
 ]  # fmt: skip
 Device = Annotated[

@@ -46,9 +46,12 @@ class Output:
         """Print one JSON document on stdout."""
         sys.stdout.write(to_json(content))
 
-    def table(self, table: Table) -> None:
-        """Print a table on stdout."""
-        self._stdout.print(table)
+    def table(self, *choices: Table) -> None:
+        """Print a table on stdout: the first of these that fits the terminal, or the last."""
+        free = self._stdout.options.update(width=_PIPE_WIDTH)
+        room = self._stdout.width
+        fitting = (t for t in choices if self._stdout.measure(t, options=free).maximum <= room)
+        self._stdout.print(next(fitting, choices[-1]))
 
     def note(self, text: str) -> None:
         """Print a line of talk on stderr, unless quiet."""
