@@ -41,7 +41,7 @@ def read_config(path: Path, options: Mapping[str, OptionType]) -> dict[str, Any]
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text file in UTF-8") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} is not YAML: {_one_line(error)}") from error
     if root is None:
         return {}

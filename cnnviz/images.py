@@ -109,15 +109,21 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 def _tell_apart(sources: list[ImageSource]) -> list[ImageSource]:
     """Give pictures of the same key more of their path, so that no output overwrites another."""
-    count = Counter(source.key for source in sources)
-    twins = [source.path.resolve() for source in sources if count[source.key] > 1]
-    if not twins:
-        return sources
-    shared = os.path.commonpath(twins)
-    return [
-        s if count[s.key] == 1 else replace(s, key=s.path.resolve().relative_to(shared).as_posix())
-        for s in sources
-    ]
+    longer: set[Path] = set()
+    while True:
+        count = Counter(source.key for source in sources)
+        twins = {source.path.resolve() for source in sources if count[source.key] > 1}
+        if not twins:
+            return sources
+        # A longer key may be that of a third picture: the set grows until none is left.
+        longer |= twins
+        shared = os.path.commonpath(longer)
+        sources = [
+            replace(s, key=path.relative_to(shared).as_posix())
+            if (path := s.path.resolve()) in longer
+            else s
+            for s in sources
+        ]
 
 
 def open_image(path: Path) -> Image.Image:

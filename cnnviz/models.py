@@ -237,10 +237,10 @@ def _download(builder: Callable[..., nn.Module], weights: Any, progress: bool) -
             f"{file} (TORCH_HOME sets the folder), give a checkpoint with -w PATH, ask for random "
             "weights with -w none, or use the bundled network with -m demo"
         ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:
+        why = (str(error) or "it ends too early").splitlines()[0][:200]
         raise WeightsError(
-            f"{file} is damaged or not the file of {weights}: "
-            f"{str(error).splitlines()[0][:200]}; delete it to download it again"
+            f"{file} is damaged or not the file of {weights}: {why}; delete it to download it again"
         ) from error
 
 
@@ -267,7 +267,7 @@ def _find_factory(file: Path, factory: str, weights: str) -> _Source:
         arguments = {"num_classes": classes} if classes and _takes_num_classes(make) else {}
         try:
             module = make(**arguments) if not isinstance(make, nn.Module) else make
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(f"{file}:{factory} failed: {_told(error)}") from error
         if not isinstance(module, nn.Module):
             raise ModelError(
@@ -284,12 +284,14 @@ def _import_factory(file: Path, factory: str) -> Any:
     if spec is None or spec.loader is None:
         raise ModelError(f"{file} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses look themselves up there while the file runs.
+    sys.modules[spec.name] = module
     before = list(sys.path)
     # The file may import its neighbours, as it does when it is run.
     sys.path.insert(0, str(file.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"importing {file} failed: {_told(error)}") from error
     finally:
         sys.path[:] = before
@@ -308,7 +310,7 @@ def _takes_num_classes(make: Callable[..., object]) -> bool:
     return "num_classes" in inspect.signature(make).parameters
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
@@ -331,6 +333,9 @@ def _auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _outputs(module: nn.Module) -> int | None:
-    """Return the length of the last linear layer, which names a classifier's classes."""
-    linear = [child for child in module.modules() if isinstance(child, nn.Linear)]
-    return linear[-1].out_features if linear else None
+    """Return how many classes a classifier tells apart: the length of its last linear layer."""
+    children = list(module.modules())
+    linear = [child.out_features for child in children if isinstance(child, nn.Linear)]
+    # SqueezeNet has none, and ends with a convolution.
+    maps = [child.out_channels for child in children if isinstance(child, nn.Conv2d)]
+    return (linear or maps or [None])[-1]

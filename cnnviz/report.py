@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from cnnviz.batch import RunResult
@@ -113,7 +114,7 @@ class MapsReport:
         if files:
             table.add_column("file", overflow="fold")
         for plan, found in zip(self.plans, self.result.statistics, strict=False):
-            file = [(self._folder / plan.file_name).as_posix()] if files else []
+            file = [escape((self._folder / plan.file_name).as_posix())] if files else []
             table.add_row(*_row(plan, found), *file)
         return table
 
@@ -126,7 +127,9 @@ class MapsReport:
 
 def to_json(document: Mapping[str, object]) -> str:
     """Return a document as indented JSON text with a line end."""
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Names of files that are not UTF-8 hold lone surrogates; Python escapes them as JSON does.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _layer(plan: LayerPlan, found: Statistics | None) -> dict[str, object]:
@@ -161,7 +164,7 @@ def _row(plan: LayerPlan, found: Statistics) -> list[str]:
     broken = found.nan + found.infinite
     dead = f"{found.dead_channels}/{len(found.low)}"
     return [
-        plan.record.label,
+        escape(plan.record.label),
         "×".join(map(str, plan.record.output_shape[1:])),
         *(f"{value:.3g}" for value in (found.min, found.mean, found.max)),
         f"[red]{broken} NaN[/red]" if broken else f"{found.zero_fraction:.0%}",

@@ -1,6 +1,7 @@
 """The command line: the Typer app, and the one place where errors become exit codes."""
 
 import importlib
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,13 +22,16 @@ class _Boundary(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in words
         options["standalone_mode"] = False
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks is shown escaped, as on stderr.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             code = super().main(words, *rest, **options)
         except CnnvizError as error:
             _say(error, debug)
             code = WRONG_USAGE if isinstance(error, UsageError) else FAILED
         except typer.TyperException as error:
-            _say(error, debug, f"{error.format_message()}{_help_hint(error)}")
+            _say(error, debug, _complaint(error))
             code = error.exit_code
         except (KeyboardInterrupt, typer.Abort):
             print("interrupted", file=sys.stderr)
@@ -39,10 +43,15 @@ class _Boundary(TyperGroup):
         sys.exit(code if isinstance(code, int) else DONE)
 
 
-def _help_hint(error: typer.TyperException) -> str:
-    """Return where to read what a command takes."""
+def _complaint(error: typer.TyperException) -> str:
+    """Return what Typer found wrong, and where to read what a command takes."""
+    # The prefix is pydantic's, which checks the values for Typer.
+    said = error.format_message().replace("Value error, ", "")
     context = getattr(error, "ctx", None)
-    return f" {context.command_path} --help tells more." if context else ""
+    if context is None:
+        return said
+    stop = "" if said.endswith((".", "?", "!")) else "."
+    return f"{said}{stop} {context.command_path} --help tells more."
 
 
 def _say(error: Exception, debug: bool, message: str = "") -> None:

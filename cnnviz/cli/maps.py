@@ -153,7 +153,7 @@ def _paths(inputs: list[str]) -> list[Path]:
 def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
     if as_json:
         output.document(report.document())
-    else:
+    elif report.result.statistics:
         output.table(report.table(), report.table(files=False))
     for layer in report.skipped:
         output.note(f"skipped {layer.record.label}: {layer.reason}")

@@ -44,7 +44,9 @@ class Output:
 
     def document(self, content: Mapping[str, object]) -> None:
         """Print one JSON document on stdout."""
-        sys.stdout.write(to_json(content))
+        # JSON is UTF-8, whatever the terminal takes.
+        sys.stdout.buffer.write(to_json(content).encode())
+        sys.stdout.flush()
 
     def table(self, *choices: Table) -> None:
         """Print a table on stdout: the first of these that fits the terminal, or the last."""

@@ -20,7 +20,9 @@ def encode_png(image: Image.Image, about: Mapping[str, object]) -> bytes:
     """
     info = PngInfo()
     info.add_text("Software", "cnnviz")
-    info.add_itxt("cnnviz", json.dumps(about, ensure_ascii=False, sort_keys=True))
+    text = json.dumps(about, ensure_ascii=False, sort_keys=True)
+    # Names of files that are not UTF-8 hold lone surrogates; Python escapes them as JSON does.
+    info.add_itxt("cnnviz", text.encode(errors="backslashreplace").decode())
     data = io.BytesIO()
     image.save(data, "png", compress_level=_LEVEL, pnginfo=info)
     return data.getvalue()

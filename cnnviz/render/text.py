@@ -31,7 +31,9 @@ def line_height(size: int) -> int:
 @lru_cache(maxsize=4096)
 def ink(text: str, size: int, weight: Weight = "regular") -> NDArray[np.uint8]:
     """Return the coverage of a line of text, (line_height(size), width) uint8, 255 is full ink."""
-    mask, (left, top) = _font(size, weight).getmask2(text, mode="L", anchor="ls")
+    # Names of files may hold anything; fonts refuse bytes that are no text, and line ends.
+    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    mask, (left, top) = _font(size, weight).getmask2(shown, mode="L", anchor="ls")
     width, height = mask.size
     coverage = np.asarray(mask, dtype=np.uint8).reshape(height, width)
     canvas = np.zeros((line_height(size), max(left, 0) + width), dtype=np.uint8)
