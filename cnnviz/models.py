@@ -338,4 +338,5 @@ def _outputs(module: nn.Module) -> int | None:
     linear = [child.out_features for child in children if isinstance(child, nn.Linear)]
     # SqueezeNet has none, and ends with a convolution.
     maps = [child.out_channels for child in children if isinstance(child, nn.Conv2d)]
-    return (linear or maps or [None])[-1]
+    lengths = linear or maps
+    return lengths[-1] if lengths else None

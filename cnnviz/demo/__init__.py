@@ -1,0 +1,1 @@
+"""The bundled network: the pictures it learned, its shape, its training program, its weights."""
