@@ -75,7 +75,10 @@ def _interpolation(size: int, cells: int) -> Tensor:
 
 
 def fractal_noise(rng: torch.Generator, shape: tuple[int, int], size: int, cells: int) -> Tensor:
-    """Return (*shape, size, size) float32 noise with a 1/f amplitude, of deviation 1, mean 0."""
+    """Return (*shape, size, size) float32 noise of mean 0 and deviation 1, large clouds to fine.
+
+    Every octave has half the amplitude of the one before, so the power falls as about 1/f**4.
+    """
     total = torch.zeros(*shape, size, size, device=rng.device)
     amplitude = 1.0
     while cells * 2 <= size:

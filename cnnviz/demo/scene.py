@@ -28,7 +28,7 @@ def colours(rng: torch.Generator, n: int) -> Tensor:
 
 
 def background(rng: torch.Generator, n: int, size: int) -> Tensor:
-    """Return (n, 3, size, size): a colour gradient with coloured 1/f noise, some with clutter."""
+    """Return (n, 3, size, size): a gradient with soft clouds of colour, some with clutter."""
     first, second = colours(rng, n), colours(rng, n)
     slope = _ramp(rng, n, size)[:, None]
     picture = first + (second - first) * slope

@@ -195,7 +195,7 @@ def cells(plane: Plane) -> Painted:
 
 
 def clouds(plane: Plane) -> Painted:
-    """Noise with a 1/f spectrum, from wisps to hard-edged heaps."""
+    """Noise of all sizes, the larger the stronger, from wisps to hard-edged heaps."""
     noise = fractal_noise(plane.rng, (plane.n, 1), plane.size, 4)[:, 0]
     hard = plane.uniform(0.45, 0.9)
     return (0.5 + noise * hard).clamp(0, 1), torch.zeros_like(noise)
