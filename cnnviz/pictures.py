@@ -143,7 +143,8 @@ def _shape(maps: LayerMaps) -> str:
 
 
 def _weights(model: LoadedModel) -> str:
-    return "random weights" if model.weights == "none" else f"weights {model.weights}"
+    plain = {"none": "random weights", "default": "its own weights"}
+    return plain.get(model.weights, f"weights {model.weights}")
 
 
 def _value_names(model: LoadedModel, maps: LayerMaps) -> list[str]:
