@@ -1,0 +1,39 @@
+"""PNG bytes: the same for the same picture, small, and telling what they show."""
+
+import io
+import json
+
+import numpy as np
+from PIL import Image
+
+from cnnviz.render.canvas import to_image
+from cnnviz.render.png import encode_png
+
+
+def picture() -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+    return to_image(values, "viridis")
+
+
+def test_a_palette_picture_stays_one_byte_per_pixel() -> None:
+    data = encode_png(picture(), {})
+    assert data[16:26] == (30).to_bytes(4) + (20).to_bytes(4) + bytes([8, 3])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == "P"
+        assert (np.asarray(image) == np.asarray(picture())).all()
+        assert np.array_equal(
+            np.asarray(image.convert("RGB")), np.asarray(picture().convert("RGB"))
+        )
+
+
+def test_the_same_picture_gives_the_same_bytes() -> None:
+    first = encode_png(picture(), {"layer": "conv1", "image": "a.jpg"})
+    assert first == encode_png(picture(), {"image": "a.jpg", "layer": "conv1"})
+
+
+def test_what_it_shows_can_be_read_back() -> None:
+    about = {"layer": "relu#2", "image": "Größe/猫.jpg", "channels": [3, 1], "raw": "\udcff.jpg"}
+    with Image.open(io.BytesIO(encode_png(picture(), about))) as image:
+        image.load()
+        assert json.loads(image.text["cnnviz"]) == about
+        assert image.text["Software"] == "cnnviz"

@@ -1,0 +1,94 @@
+"""Names are told without torch, and are the same that torchvision tells."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torchvision
+
+from cnnviz import catalog
+from cnnviz.catalog import check_names, is_checkpoint, split_factory, torchvision_names
+from cnnviz.errors import InputError, UnknownNameError, UsageError
+
+
+def test_names_are_those_that_torchvision_lists() -> None:
+    expected = torchvision.models.list_models(module=torchvision.models)
+    assert list(torchvision_names()) == sorted(expected)
+
+
+def test_every_weights_name_of_torchvision_passes() -> None:
+    members = {
+        member.name
+        for name in torchvision_names()
+        for member in torchvision.models.get_model_weights(name)
+    }
+    assert "IMAGENET1K_V2" in members
+    for member in members:
+        check_names("resnet18", member, "cpu")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import cnnviz",
+        "import cnnviz.cli",
+        "from cnnviz import catalog; catalog.check_names('resnet18', 'IMAGENET1K_V1', 'auto')",
+    ],
+)
+def test_torch_is_not_imported_for_names_or_help(statement: str) -> None:
+    program = f"{statement}; import sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("net.py:build", (Path("net.py"), "build")),
+        ("C:\\a\\net.py:build", (Path("C:\\a\\net.py"), "build")),
+        ("dir:x/net.py:build", (Path("dir:x/net.py"), "build")),
+        ("net.py", None),
+        ("resnet18", None),
+        ("net.txt:build", None),
+    ],
+)
+def test_a_factory_is_a_python_file_and_a_name(
+    model: str, expected: tuple[Path, str] | None
+) -> None:
+    assert split_factory(model) == expected
+
+
+def test_a_checkpoint_is_known_by_suffix_or_by_being_there(tmp_path: Path) -> None:
+    (tmp_path / "weights.ckpt").touch()
+    assert is_checkpoint("nowhere.pth")
+    assert is_checkpoint("nowhere.safetensors")
+    assert is_checkpoint(str(tmp_path / "weights.ckpt"))
+    assert not is_checkpoint("IMAGENET1K_V1")
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "device", "error", "message"),
+    [
+        ("resnet81", "none", "cpu", UnknownNameError, "unknown model 'resnet81'.*resnet18"),
+        ("net.py:f", "none", "cpu", InputError, "model file net.py does not exist"),
+        ("demo", "nowhere.pth", "cpu", InputError, "checkpoint nowhere.pth does not exist"),
+        ("demo", "IMAGENET1K_V9", "cpu", UnknownNameError, "did you mean IMAGENET1K_V"),
+        ("demo", "none", "gpu", UsageError, "unknown device 'gpu'; choose from auto, cpu"),
+        ("demo", "none", "cuda:x", UsageError, "unknown device 'cuda:x'"),
+    ],
+)
+def test_a_name_that_cannot_exist_is_told_apart(
+    model: str, weights: str, device: str, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        check_names(model, weights, device)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:13"])
+def test_devices_of_a_known_form_pass_wherever_the_test_runs(device: str) -> None:
+    check_names("demo", "default", device)
+
+
+def test_an_installation_without_torchvision_has_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "find_spec", lambda _: None)
+    assert torchvision_names.__wrapped__() == ()

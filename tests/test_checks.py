@@ -1,0 +1,46 @@
+"""The --fail-on rules."""
+
+import numpy as np
+import pytest
+
+from cnnviz.checks import Rule, parse_rules
+from cnnviz.errors import UsageError
+from cnnviz.statistics import Statistics
+
+
+def found(*, dead: int = 0, nan: int = 0, infinite: int = 0, blank: int = 0) -> Statistics:
+    """Return the statistics of four channels, some of them dead."""
+    low = np.zeros(4)
+    high = np.array([0.0] * dead + [1.0] * (4 - dead))
+    return Statistics(16, 0.5, 1.0, 0, nan, infinite, low, high, 4, blank)
+
+
+def test_rules_read_as_they_are_written() -> None:
+    rules = parse_rules(["nan", " blank ", "dead=0.5", "dead=1", "dead=.25"])
+    assert [str(rule) for rule in rules] == ["nan", "blank", "dead=0.5", "dead=1", "dead=0.25"]
+    assert parse_rules([]) == ()
+
+
+@pytest.mark.parametrize("text", ["", "dead", "dead=", "dead=1.1", "dead=-0.1", "dead=x", "NaN=1"])
+def test_a_rule_that_means_nothing_is_wrong_usage(text: str) -> None:
+    with pytest.raises(UsageError, match=f"rule {text!r} not understood; write nan, blank"):
+        parse_rules([text])
+
+
+@pytest.mark.parametrize(("dead", "trips"), [(1, False), (2, False), (3, True), (4, True)])
+def test_dead_trips_only_beyond_its_share(dead: int, trips: bool) -> None:
+    complaint = Rule("dead", 0.5).complaint(found(dead=dead))
+    assert complaint == (f"{dead} of 4 channels are dead" if trips else None)
+
+
+def test_nan_trips_on_nan_and_on_infinity() -> None:
+    rule = Rule("nan")
+    assert rule.complaint(found(dead=4, blank=1)) is None
+    assert rule.complaint(found(nan=2)) == "2 NaN and 0 infinite values"
+    assert rule.complaint(found(infinite=1)) == "0 NaN and 1 infinite values"
+
+
+def test_blank_trips_on_a_picture_with_one_value_everywhere() -> None:
+    rule = Rule("blank")
+    assert rule.complaint(found(dead=4, nan=1)) is None
+    assert rule.complaint(found(blank=3)) == "the same value everywhere on 3 pictures"
