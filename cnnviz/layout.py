@@ -96,6 +96,8 @@ class LayoutReader:
         if type_name in _CHANNELS_LAST:
             # Attention inside windows has (windows, positions) here, which is no picture.
             return last if self._is_grid(shape[1:3]) else _unknown(shape, "tokens in windows")
+        if second == third == fourth and (type_name == "Permute" or self._has_channels_last()):
+            return _unknown(shape, "as many channels as rows and columns, in either order")
         if shape in self._by_shape:
             return self._by_shape[shape]
         if self._is_grid(shape[2:]):
@@ -103,6 +105,9 @@ class LayoutReader:
         if self._is_grid(shape[1:3]):
             return last
         return _unknown(shape, "no telling which axes are rows and columns")
+
+    def _has_channels_last(self) -> bool:
+        return any(layout.axes is Axes.MAPS_LAST for layout in self._by_shape.values())
 
     def _is_grid(self, size: tuple[int, ...]) -> bool:
         """Return whether `size` was a map before, or is half of one as after a patch merge."""

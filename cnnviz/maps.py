@@ -139,7 +139,7 @@ def look(
     try:
         with torch.inference_mode(), observe(model.module, list(by_label), keep, stop=True) as kept:
             model.module(batch.to(model.device))
-    except RuntimeError as error:
+    except Exception as error:
         raise ModelError(
             f"{model.name} failed on a batch of {len(batch)} (--batch-size sets that): {error}"
         ) from error

@@ -98,27 +98,42 @@ def measure(maps: Tensor) -> tuple[list[Statistics], list[float]]:
         maps: (N, C, H, W) on any device.
     """
     flat = maps.flatten(2)
-    low, high = (t.double().cpu().numpy() for t in torch.aminmax(flat, dim=2))
-    variance, mean = (t.double().cpu().numpy() for t in torch.var_mean(flat, (1, 2), correction=0))
-    nonzero = torch.count_nonzero(flat, dim=(1, 2)).cpu().numpy()
-    positive = nonzero
-    if not (low >= 0).all():
-        positive = (flat > 0).sum(dim=(1, 2)).cpu().numpy()
     channels, size = flat.shape[1:]
     total = channels * size
-    measured = []
-    for i in range(len(flat)):
-        if np.isfinite(mean[i]) and np.isfinite(variance[i]):
+    # On a CPU, torch's aminmax, var_mean and count_nonzero take ten times as long as these.
+    low, high = (t.double().cpu().numpy() for t in (flat.amin(2), flat.amax(2)))
+    measured, positive = [], []
+    for i, picture in enumerate(flat):
+        nonzero = _count(picture != 0)
+        positive.append((nonzero if low[i].min() >= 0 else _count(picture > 0)) / total)
+        mean, squares = _mean_and_squares(picture)
+        if np.isfinite(mean) and np.isfinite(squares):
             blank = int(total > 1 and low[i].min() == high[i].max())
             measured.append(
                 Statistics(
-                    total, float(mean[i]), float(variance[i]) * total, int(total - nonzero[i]),
-                    0, 0, low[i], high[i], size, blank,
+                    total, mean, squares, total - nonzero, 0, 0, low[i], high[i], size, blank
                 )
-            )  # fmt: skip
+            )
         else:
-            measured.append(_measure_broken(flat[i].double().cpu().numpy()))
-    return measured, [float(p) / total for p in positive]
+            measured.append(_measure_broken(picture.double().cpu().numpy()))
+    return measured, positive
+
+
+def _count(mask: Tensor) -> int:
+    return int(np.count_nonzero(mask.numpy())) if mask.device.type == "cpu" else int(mask.sum())
+
+
+def _mean_and_squares(picture: Tensor) -> tuple[float, float]:
+    """Return the mean of (C, values), and the sum of the squared deviations from it."""
+    near = picture.mean(1)
+    apart = picture - near[:, None]
+    # What rounding left between `near` and the true means matters where the deviation is small.
+    rest = apart.mean(1).double()
+    means = near.double() + rest
+    within = torch.linalg.vector_norm(apart, dim=1).double().square() - rest * rest * apart.shape[1]
+    between = means.var(correction=0) * picture.numel()
+    # Rounding can leave a constant channel a little below zero.
+    return float(means.mean()), float(within.clamp(min=0).sum() + between)
 
 
 def _measure_broken(values: Floats) -> Statistics:

@@ -34,12 +34,13 @@ class _Boundary(TyperGroup):
             _say(error, debug, _complaint(error))
             code = error.exit_code
         except (KeyboardInterrupt, typer.Abort):
-            print("interrupted", file=sys.stderr)
             code = INTERRUPTED
         except BrokenPipeError:
             # Whoever read our output has gone; Python must not complain when it closes stdout.
             sys.stdout = None
             code = FAILED
+        if code == INTERRUPTED:  # also what Typer makes of Ctrl-C inside a command
+            print("interrupted", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else DONE)
 
 

@@ -1,7 +1,8 @@
 """Trains the bundled network: `python -m cnnviz.demo.train`.
 
 A seed and a number of threads determine the weights on one kind of processor. Pictures are drawn
-as they are needed; each is used twice, the second time in other colours.
+as they are needed; each is used twice, the second time in other colours. The whole takes less
+than an hour on two cores that nothing else uses, and saves what it has on the way.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def fresh_network(seed: int) -> nn.Module:
     network = demo()
     weight = network.get_parameter("conv1.weight")
     with torch.no_grad():
-        smooth = weight
+        smooth: Tensor = weight
         for _ in range(2):
             rough = functional.pad(smooth, (1, 1, 1, 1), mode="replicate")
             smooth = functional.avg_pool2d(rough, 3, stride=1)

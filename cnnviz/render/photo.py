@@ -19,6 +19,7 @@ from cnnviz.render.canvas import (
     draw_bar,
     draw_title,
     stack,
+    to_image,
 )
 from cnnviz.render.palette import WHITE, Indices, rgb_table
 from cnnviz.render.scale import Floats, scale
@@ -160,7 +161,7 @@ def _blend(photo: NDArray[np.float32], heat: Floats, share: Floats) -> Floats:
 
 
 def _to_rgb(canvas: Indices, cmap: str) -> Image.Image:
-    return Image.fromarray(rgb_table(cmap)[canvas])
+    return to_image(canvas, cmap).convert("RGB")
 
 
 def _below(head: Image.Image, picture: Image.Image) -> Image.Image:

@@ -8,7 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 # Feature maps hardly compress further at higher levels, which cost more time.
-_LEVEL = 3
+_LEVEL = 1
 
 
 def encode_png(image: Image.Image, about: Mapping[str, object]) -> bytes:

@@ -76,5 +76,8 @@ def _indices(maps: Floats, bottom: Floats, top: Floats) -> Indices:
         usable = np.isfinite(extent) & (extent > 0)
         step = np.where(usable, (MAP_COLOURS - 1) / np.where(usable, extent, 1), 0)
         steps = (maps - bottom[:, None, None]) * step[:, None, None].astype(maps.dtype)
-        # NaN is painted over by the caller; here it only must not warn.
-        return np.nan_to_num(np.rint(steps)).clip(0, MAP_COLOURS - 1).astype(np.uint8)
+        np.rint(steps, out=steps)
+        # fmax takes 0 for NaN, which has no index; the caller paints it over.
+        np.fmax(steps, 0, out=steps)
+        np.minimum(steps, MAP_COLOURS - 1, out=steps)
+        return steps.astype(np.uint8)
