@@ -107,11 +107,12 @@ def run_maps(
     size = batch_size or _batch_size(job.plans)
     outcomes: list[Outcome] = []
     totals: list[Statistics] = []
-    drawing: deque[Future[Outcome]] = deque()
+    drawing: deque[Outcome | tuple[ImageSource, list[Future[Path]]]] = deque()
 
     def collect(leave: int) -> None:
         while len(drawing) > leave:
-            outcomes.append(drawing.popleft().result())
+            item = drawing.popleft()
+            outcomes.append(item if isinstance(item, Outcome) else _outcome(*item))
             on_done(outcomes[-1])
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
@@ -120,9 +121,13 @@ def run_maps(
             while group := list(islice(decoded, size)):
                 views = iter(_look(job, group))
                 for item in group:
-                    layers = next(views) if isinstance(item, _Decoded) else ()
+                    if isinstance(item, Outcome):
+                        drawing.append(item)
+                        continue
+                    layers = next(views)
                     totals = _add_up(totals, layers)
-                    drawing.append(pool.submit(_draw, job, item, layers))
+                    files = _start_drawing(pool, job, item, layers)
+                    drawing.append((item.source, files))
                 # The next batch runs while these are drawn.
                 collect(leave=size)
             collect(leave=0)
@@ -177,22 +182,34 @@ def _add_up(totals: list[Statistics], layers: Sequence[LayerMaps]) -> list[Stati
     return [total.merge(one) for total, one in zip(totals, new, strict=True)]
 
 
-def _draw(job: MapsJob, item: _Decoded | Outcome, layers: Sequence[LayerMaps]) -> Outcome:
-    """Write one photo's files, or pass on why it has none."""
-    if isinstance(item, Outcome):
-        return item
+def _start_drawing(
+    pool: ThreadPoolExecutor, job: MapsJob, item: _Decoded, layers: Sequence[LayerMaps]
+) -> list[Future[Path]]:
+    """Have each of a photo's files made and written; the results are their paths."""
     folder = job.out / item.source.key
+    files: list[tuple[str, Callable[[], bytes]]] = [
+        *draw_layers(job.model, item.photo, layers, job.style)
+    ]
+    if job.save_activations:
+        files.append(("activations.npz", lambda: _pack(layers)))
+    return [pool.submit(_write, folder / name, make) for name, make in files]
+
+
+def _write(path: Path, make: Callable[[], bytes]) -> Path:
+    write_atomically(path, make())
+    return path
+
+
+def _outcome(source: ImageSource, files: Sequence[Future[Path]]) -> Outcome:
+    """Wait for a photo's files, and tell which were written."""
     outputs: list[Path] = []
-    try:
-        for name, data in draw_layers(job.model, item.photo, layers, job.style):
-            write_atomically(folder / name, data)
-            outputs.append(folder / name)
-        if job.save_activations:
-            write_atomically(folder / "activations.npz", _pack(layers))
-            outputs.append(folder / "activations.npz")
-    except OutputError as error:
-        return Outcome(item.source, tuple(outputs), str(error))
-    return Outcome(item.source, tuple(outputs))
+    errors: list[str] = []
+    for file in files:
+        try:
+            outputs.append(file.result())
+        except OutputError as error:
+            errors.append(str(error))
+    return Outcome(source, tuple(outputs), errors[0] if errors else None)
 
 
 def _pack(layers: Sequence[LayerMaps]) -> bytes:

@@ -1,9 +1,11 @@
 """The pictures of `maps`: one per layer, and an overview, for one photo."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from cnnviz.render.canvas import Header
 from cnnviz.render.grid import draw_grid
 from cnnviz.render.photo import Stage, draw_overlay, draw_overview
 from cnnviz.render.png import encode_png
+
+Grey = NDArray[np.uint8]
 
 
 def feature_grid(maps: Tensor, *, normalize: str = "channel", cmap: str = "viridis") -> Image.Image:
@@ -80,8 +84,10 @@ class Photo:
 
 def draw_layers(
     model: LoadedModel, photo: Photo, layers: Sequence[LayerMaps], style: Style
-) -> Iterator[tuple[str, bytes]]:
-    """Yield file names and PNG bytes: a picture per layer, then the overview.
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield file names and what makes their PNG bytes: a picture per layer, then the overview.
+
+    The pictures are independent of one another, and may be made at the same time.
 
     Args:
         model: The network, for names and the place of the crop.
@@ -91,27 +97,36 @@ def draw_layers(
     """
     thumbnail = np.asarray(photo.seen.convert("L"))
     for maps in layers:
-        about = {
-            "image": photo.key,
-            "model": model.name,
-            "weights": model.weights,
-            "layer": maps.plan.record.label,
-            "channels": list(maps.channels),
-        }
-        picture = _draw_layer(model, photo, thumbnail, maps, style)
-        yield maps.plan.file_name, encode_png(picture, about)
+        yield maps.plan.file_name, partial(_layer_png, model, photo, thumbnail, maps, style)
     stages = [_stage(maps) for maps in layers if maps.plan.record.grid]
     if stages:
-        header = Header(f"{model.name}, mean map per layer", (f"{photo.key} · {_weights(model)}",))
-        overview = draw_overview(photo.seen, stages, header, cmap=style.cmap)
-        about = {"image": photo.key, "model": model.name, "weights": model.weights}
-        yield "overview.png", encode_png(overview, about)
+        yield "overview.png", partial(_overview_png, model, photo, stages, style)
+
+
+def _layer_png(
+    model: LoadedModel, photo: Photo, thumbnail: Grey, maps: LayerMaps, style: Style
+) -> bytes:
+    about = {
+        "image": photo.key,
+        "model": model.name,
+        "weights": model.weights,
+        "layer": maps.plan.record.label,
+        "channels": list(maps.channels),
+    }
+    return encode_png(_draw_layer(model, photo, thumbnail, maps, style), about)
+
+
+def _overview_png(model: LoadedModel, photo: Photo, stages: Sequence[Stage], style: Style) -> bytes:
+    header = Header(f"{model.name}, mean map per layer", (f"{photo.key} · {_weights(model)}",))
+    overview = draw_overview(photo.seen, stages, header, cmap=style.cmap)
+    about = {"image": photo.key, "model": model.name, "weights": model.weights}
+    return encode_png(overview, about)
 
 
 def _draw_layer(
     model: LoadedModel,
     photo: Photo,
-    thumbnail: np.ndarray[tuple[int, int], np.dtype[np.uint8]],
+    thumbnail: Grey,
     maps: LayerMaps,
     style: Style,
 ) -> Image.Image:

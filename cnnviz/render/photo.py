@@ -21,11 +21,23 @@ from cnnviz.render.canvas import (
     stack,
     to_image,
 )
-from cnnviz.render.palette import WHITE, Indices, rgb_table
+from cnnviz.render.palette import MAP_COLOURS, NAN_COLOUR, WHITE, Indices, rgb_table
 from cnnviz.render.scale import Floats, scale
 
 _LONGEST = 760  # pixels of an overlay's longer side
 _GAP = 14
+
+# Every index of a palette to one that stands for it where a photo needs most of the colours:
+# a hundred of the colour map with both of its ends, every third grey, and what marks NaN.
+_COARSER = np.concatenate(
+    [
+        np.rint(np.rint(np.linspace(0, 99, MAP_COLOURS)) * (MAP_COLOURS - 1) / 99),
+        WHITE - np.arange(WHITE - MAP_COLOURS, -1, -1) // 3 * 3,
+        [NAN_COLOUR],
+    ]
+).astype(np.uint8)
+_KEPT = np.unique(_COARSER)
+_PLACE: Indices = np.searchsorted(_KEPT, _COARSER).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,10 @@ class Stage:
 def draw_overview(
     photo: Image.Image, stages: Sequence[Stage], header: Header, *, cmap: str = "viridis"
 ) -> Image.Image:
-    """Return a photo followed by one mean map per layer, each on its own scale, as RGB.
+    """Return a photo followed by one mean map per layer, each on its own scale.
+
+    One palette holds the colours of the maps, greys, and the photo's: saved, it takes a third of
+    the time of a picture in full colour.
 
     Args:
         photo: What the network sees, RGB.
@@ -66,10 +81,25 @@ def draw_overview(
     tiles += [_tile(stage.mean, (width, height)) for stage in stages]
     grid, places = _lay_out(tiles, captions, columns)
     title = draw_title(header)
-    picture = _to_rgb(stack([title, grid]), cmap)
+    canvas = stack([title, grid])
     x, y = places[0]
-    offset = (MARGIN + x, MARGIN + title.shape[0] + MARGIN + y)
-    picture.paste(photo.resize((width, height), Image.Resampling.LANCZOS), offset)
+    left, top = MARGIN + x, MARGIN + title.shape[0] + MARGIN + y
+    small = photo.resize((width, height), Image.Resampling.LANCZOS)
+    return _with_photo(canvas, small, (left, top), cmap)
+
+
+def _with_photo(
+    canvas: Indices, photo: Image.Image, place: tuple[int, int], cmap: str
+) -> Image.Image:
+    """Return a canvas with a photo at (left, top) as one palette picture."""
+    colours = photo.quantize(256 - len(_KEPT), Image.Quantize.FASTOCTREE)
+    pixels = photo.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
+    left, top = place
+    indices: Indices = _PLACE[canvas]
+    area = indices[top : top + photo.height, left : left + photo.width]
+    area[...] = np.asarray(pixels) + len(_KEPT)
+    picture = Image.fromarray(indices)
+    picture.putpalette(rgb_table(cmap)[_KEPT].tobytes() + bytes(colours.getpalette() or ()))
     return picture
 
 

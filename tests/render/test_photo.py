@@ -20,7 +20,7 @@ def stages(*maps: list[list[float]]) -> list[Stage]:
 
 def tiles(image: Image.Image, count: int, side: int = 224) -> list[np.ndarray]:
     """Return what stands in the places of a first row of square tiles."""
-    pixels = np.asarray(image)
+    pixels = np.asarray(image.convert("RGB"))
     top = next(y for y in range(len(pixels)) if (pixels[y, MARGIN : MARGIN + side] == RED).all())
     lefts = [MARGIN + i * (side + 14) for i in range(count)]
     return [pixels[top : top + side, x : x + side] for x in lefts]
@@ -47,7 +47,7 @@ def test_the_overview_shows_the_photo_and_then_every_layer_in_order() -> None:
 def test_the_overview_breaks_into_rows(count: int, columns: int, rows: int, side: int) -> None:
     maps = stages(*[[[0.0, 1.0]]] * count)
     image = draw_overview(Image.new("RGB", (100, 100)), maps, Header(""))
-    assert image.mode == "RGB"
+    assert image.mode == "P"
     assert image.width == columns * (side + 14) - 14 + 2 * MARGIN
     assert rows * side < image.height < rows * (side + 70) + 60
 
@@ -55,8 +55,8 @@ def test_the_overview_breaks_into_rows(count: int, columns: int, rows: int, side
 def test_the_overview_keeps_the_proportions_of_the_input() -> None:
     wide = draw_overview(Image.new("RGB", (200, 100), RED), stages([[0, 1]]), HEADER)
     tall = draw_overview(Image.new("RGB", (100, 200), RED), stages([[0, 1]]), HEADER)
-    assert (np.asarray(wide) == RED).all(axis=2).sum() == 224 * 112
-    assert (np.asarray(tall) == RED).all(axis=2).sum() == 224 * 112
+    assert (np.asarray(wide.convert("RGB")) == RED).all(axis=2).sum() == 224 * 112
+    assert (np.asarray(tall.convert("RGB")) == RED).all(axis=2).sum() == 224 * 112
     assert wide.width > tall.width
 
 
