@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -123,8 +124,9 @@ def grid_with_cnnviz(photos: Path, out: Path) -> Times:
     clock.stop("forward")
 
     photo = Photo(photos.name, seen, None, picture.size)
-    for name, data in draw_layers(model, photo, layers, Style()):
-        write_atomically(out / name, data)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # as the command does
+        for name, make in draw_layers(model, photo, layers, Style()):
+            pool.submit(lambda name=name, make=make: write_atomically(out / name, make()))
     clock.stop("rendering")
     return clock.times
 
@@ -170,8 +172,6 @@ def in_batches(decode: Callable, paths: list[Path], threads: int) -> Iterator[li
     if not threads:
         yield from ([decode(path) for path in batch] for batch in batches)
         return
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(threads) as pool:
         ahead = [pool.submit(decode, path) for path in batches[0]]
         for following in [*batches[1:], []]:

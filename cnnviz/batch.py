@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,8 @@ Out = TypeVar("Out")
 
 # Copies of activations that one batch may hold; larger batches gain no speed.
 _BATCH_BYTES, _LARGEST_BATCH = 256 * 2**20, 16
+# Of the work on a photo, about this share is the network's.
+_NETWORK_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ def run_maps(
             outcomes.append(item if isinstance(item, Outcome) else _outcome(*item))
             on_done(outcomes[-1])
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    busy = len(sources) > size
+    with _torch_threads(busy), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         try:
             decoded = _ahead(pool, lambda source: _decode(job, source), sources, 2 * size)
             while group := list(islice(decoded, size)):
@@ -135,6 +139,21 @@ def run_maps(
             pool.shutdown(cancel_futures=True)
             raise
     return RunResult(tuple(outcomes), tuple(totals))
+
+
+@contextmanager
+def _torch_threads(share: bool) -> Iterator[None]:
+    """Leave cores to the threads that draw, while they and the network run at the same time.
+
+    Without, torch's threads spin while they wait for a core: a fifth more work for nothing.
+    """
+    before = torch.get_num_threads()
+    if share:
+        torch.set_num_threads(max(1, round(before * _NETWORK_SHARE)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _batch_size(plans: Sequence[LayerPlan]) -> int:

@@ -94,7 +94,7 @@ def _wanted_calls(module: nn.Module, layers: Sequence[str]) -> dict[str, set[int
     wanted: dict[str, set[int]] = {}
     for layer in layers:
         name, _, number = layer.partition("#")
-        if name not in names or not (number or "1").isdecimal():
+        if name not in names or not (number or "1").isdecimal() or number == "0":
             raise UnknownNameError("layer", layer, names)
         wanted.setdefault(name, set()).add(int(number or 1))
     return wanted

@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import os
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -137,7 +138,8 @@ def _quiet_and_seeded(seed: int) -> Iterator[None]:
     ):
         # Builders warn of deprecated arguments that they pass to themselves.
         warnings.simplefilter("ignore")
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which would also seed other devices, and leave them so.
+        torch.default_generator.manual_seed(seed)
         yield
 
 
@@ -317,6 +319,8 @@ def _told(error: BaseException) -> str:
 def _load_checkpoint(path: Path, name: str, module: nn.Module, build: Builder) -> nn.Module:
     """Return the network with a checkpoint's weights, rebuilt for its number of classes."""
     state = checkpoints.strip_prefixes(checkpoints.read_state(path), module.state_dict())
+    # The files that torchvision itself publishes have older names, which its builders translate.
+    state = {_new_name(key): tensor for key, tensor in state.items()}
     classes = checkpoints.class_count(state, module.state_dict())
     if classes is not None:
         module = build(classes)
@@ -326,6 +330,11 @@ def _load_checkpoint(path: Path, name: str, module: nn.Module, build: Builder) -
     checkpoints.check_fit(path, name, state, module.state_dict())
     module.load_state_dict(state)
     return module
+
+
+def _new_name(key: str) -> str:
+    key = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
+    return key.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3.")
 
 
 def _auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Networks by name, from a file, and with checkpoints."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -296,3 +297,13 @@ def test_heads_that_only_training_uses_may_be_left_out(tmp_path: Path) -> None:
     module = load("googlenet", str(tmp_path / "x.pth")).module
     assert module.transform_input is True
     assert torch.equal(module.conv1.conv.weight, trained.conv1.conv.weight)
+
+
+def test_the_old_names_in_files_of_torchvision_are_translated(tmp_path: Path) -> None:
+    new = load_model("densenet121", "none", device="cpu").module.state_dict()
+    older = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])\.")
+    old = {older.sub(r"\1.\2.", key): tensor for key, tensor in new.items()}
+    assert old.keys() != new.keys()
+    torch.save(old, tmp_path / "old.pth")
+    loaded = load_model("densenet121", str(tmp_path / "old.pth"), device="cpu").module.state_dict()
+    assert all(torch.equal(loaded[key], new[key]) for key in new)

@@ -125,13 +125,14 @@ def maps(
     from cnnviz.report import MapsReport
 
     output = Output(quiet=quiet, verbose=verbose)
-    network = load_model(
-        model, weights, device=device, input_size=size, seed=seed, progress=output.shows_progress
-    )
     one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce
-    plans, skipped = plan_layers(network, patterns, spec, one_map)
-    job = MapsJob(network, plans, Style(normalize, cmap, overlay), out, save_activations)
-    with output.progress("photos", len(sources)) as advance:
+    with output.data_only(), output.progress("photos", len(sources)) as advance:
+        network = load_model(
+            model, weights, device=device, input_size=size, seed=seed,
+            progress=output.shows_progress,
+        )  # fmt: skip
+        plans, skipped = plan_layers(network, patterns, spec, one_map)
+        job = MapsJob(network, plans, Style(normalize, cmap, overlay), out, save_activations)
         result = run_maps(
             job, sources, batch_size=batch_size, workers=workers, on_done=lambda _: advance()
         )

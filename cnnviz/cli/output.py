@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
 from rich.console import Console
@@ -64,6 +64,12 @@ class Output:
         """Print a line of talk on stderr, where the user asked for details."""
         if self._verbose:
             self.note(text)
+
+    @contextmanager
+    def data_only(self) -> Iterator[None]:
+        """Send what networks and libraries print to stderr: stdout is for data alone."""
+        with redirect_stdout(sys.stderr):
+            yield
 
     @property
     def shows_progress(self) -> bool:

@@ -178,7 +178,7 @@ def _paint(
         plain: whether textures always do, and edges are always hard.
     """
     picture = picture.clone()
-    for label in labels.unique().tolist():
+    for label in sorted(set(labels.tolist())):
         index = (labels == label).nonzero().flatten()
         pattern = PATTERNS[CLASSES[label]]
         paint = _paint_texture if pattern.figure is None else _paint_figure
