@@ -15,7 +15,7 @@ from cnnviz.layout import Axes, Layout
 from cnnviz.models import LoadedModel
 from cnnviz.selection import ChannelSpec, select_layers
 from cnnviz.statistics import Statistics, measure
-from cnnviz.tracer import LayerRecord, trace
+from cnnviz.tracer import LayerRecord, trace_module
 
 _REDUCTIONS: dict[Reduce, Callable[[Tensor], Tensor]] = {
     Reduce.MEAN: lambda maps: maps.mean(dim=1, keepdim=True),
@@ -94,7 +94,7 @@ def plan_layers(
         UsageError: If a layer lacks a channel, or no layer that matches can be shown.
         ModelError: If the network does not run.
     """
-    records = trace(model.module, model.preprocess.input_size)
+    records = trace_module(model.module, model.preprocess.input_size)
     chosen = [records[i] for i in select_layers(patterns, records)]
     plans = [_plan(record, channels, reduce) for record in chosen if record.layout.axes]
     skipped = [Skipped(r, r.layout.reason) for r in chosen if r.layout.reason]

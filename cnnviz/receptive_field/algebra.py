@@ -180,9 +180,7 @@ def joined(parts: Sequence[Axis | int]) -> Axis:
         place += len(part)
     span = reduce(lambda one, other: one.union(other, total), spans)
     # Maps side by side are several: no span tells where a unit of any of them looks.
-    aligned = span.aligned and all(
-        (one.low, one.high) == (span.low, span.high) for one in spans
-    )
+    aligned = span.aligned and all((one.low, one.high) == (span.low, span.high) for one in spans)
     span = Span(span.step, span.low, span.high, aligned)
     return Axis(of, span, np.concatenate(first), np.concatenate(last))
 

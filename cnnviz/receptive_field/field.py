@@ -11,7 +11,7 @@ from math import prod
 from cnnviz.receptive_field.algebra import Axis
 
 
-class UnknownField(Exception):
+class UnknownFieldError(Exception):
     """An operator did something to the spatial axes that no rule follows."""
 
 
@@ -166,7 +166,7 @@ def _union(one: Dim, other: Dim) -> Dim:
         (a.size, a.axis and a.axis.of) for a in other.atoms
     ]
     if not alike or one.front != other.front:
-        raise UnknownField("operands whose rows and columns are ordered differently meet")
+        raise UnknownFieldError("operands whose rows and columns are ordered differently meet")
     pairs = zip(one.atoms, other.atoms, strict=True)
     return Dim(tuple(_union_atom(a, b) for a, b in pairs), one.front)
 
@@ -182,7 +182,7 @@ def viewed(field: Field, shape: Sequence[int]) -> Field:
     """Return the field after a view in row-major order.
 
     Raises:
-        UnknownField: If rows, columns, or tokens behind a class token are split.
+        UnknownFieldError: If rows, columns, or tokens behind a class token are split.
     """
     if field.shape == tuple(shape):
         return field
@@ -217,11 +217,11 @@ def _take(parts: list[Dim], size: int) -> Dim:
     taken: list[Atom] = []
     while size > 1:
         if not parts:
-            raise UnknownField("a view changes the number of elements")
+            raise UnknownFieldError("a view changes the number of elements")
         part = parts.pop(0)
         if part.front:
             if taken or part.size != size:
-                raise UnknownField("a view splits tokens that stand behind a class token")
+                raise UnknownFieldError("a view splits tokens that stand behind a class token")
             return part
         if size % part.size == 0:
             taken.extend(part.atoms)
@@ -231,5 +231,5 @@ def _take(parts: list[Dim], size: int) -> Dim:
             parts.insert(0, Dim((Atom(part.size // size),)))
             size = 1
         else:
-            raise UnknownField("a view splits rows or columns, as windows do")
+            raise UnknownFieldError("a view splits rows or columns, as windows do")
     return Dim(tuple(taken))

@@ -2,7 +2,7 @@
 
 A rule takes the operator's arguments by the names of its schema, each tensor replaced by its
 `Field`, and the shape of the result, and returns the field of the result. It raises
-`UnknownField` where it cannot tell.
+`UnknownFieldError` where it cannot tell.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from cnnviz.receptive_field.field import (
     Atom,
     Dim,
     Field,
-    UnknownField,
+    UnknownFieldError,
     merge_context,
     met,
     plain,
@@ -57,7 +57,7 @@ def _along(field: Field, dim: int, taps: Taps) -> Field:
     if axis is not None:
         return field.with_axis(dim, axis.read(taps))
     if field.dims[dim].axes:
-        raise UnknownField("a window over merged rows and columns")
+        raise UnknownFieldError("a window over merged rows and columns")
     return field.with_dim(dim, Dim((Atom(len(taps.table)),)))
 
 
@@ -68,7 +68,8 @@ def _channels(field: Field, dim: int, size: int) -> Field:
 
 def convolution(arguments: Arguments, shape: Shape) -> Field:
     """A convolution, transposed or not; the kernel's size is that of the weight."""
-    field, weight = arguments["input"], arguments["weight"].shape
+    field: Field = arguments["input"]
+    weight = arguments["weight"].shape
     count = len(shape) - 2
     stride, padding, dilation = (
         _each(arguments[name], count) for name in ("stride", "padding", "dilation")
@@ -98,7 +99,7 @@ def _transposed(outputs: int, kernel: int, stride: int, padding: int, dilation: 
 
 def pooling(arguments: Arguments, shape: Shape) -> Field:
     """Maximum or average over windows."""
-    field = arguments["self"]
+    field: Field = arguments["self"]
     count = len(_each(arguments["kernel_size"], 1))
     count = max(count, 2) if len(shape) >= 3 else 1
     kernel = _each(arguments["kernel_size"], count)
@@ -113,7 +114,7 @@ def pooling(arguments: Arguments, shape: Shape) -> Field:
 
 def adaptive_pooling(arguments: Arguments, shape: Shape) -> Field:
     """Windows of nearly equal size that just cover the input."""
-    field = arguments["self"]
+    field: Field = arguments["self"]
     for dim in _spatial(field, len(arguments["output_size"])):
         field = _along(field, dim, _adaptive(field.dims[dim].size, shape[dim]))
     return field
@@ -130,7 +131,7 @@ def _adaptive(inputs: int, outputs: int) -> Taps:
 
 def reduction(arguments: Arguments, shape: Shape) -> Field:
     """Mean, sum, maximum ... over some dimensions or all."""
-    field = arguments["self"]
+    field: Field = arguments["self"]
     dims = arguments.get("dim")
     if isinstance(dims, int):
         dims = [dims]
@@ -141,12 +142,13 @@ def reduction(arguments: Arguments, shape: Shape) -> Field:
 
 def softmax(arguments: Arguments, shape: Shape) -> Field:
     """Every element along one dimension sees the others."""
-    return arguments["self"].mixed([arguments["dim"]])
+    field: Field = arguments["self"]
+    return field.mixed([arguments["dim"]])
 
 
 def batch_norm(arguments: Arguments, shape: Shape) -> Field:
     """Element by element in evaluation; over places and pictures in training."""
-    field = arguments["input"]
+    field: Field = arguments["input"]
     if arguments.get("training", arguments.get("train", False)):
         return _normalized(field, [i for i in range(len(shape)) if i != 1])
     return field
@@ -174,9 +176,17 @@ def view(arguments: Arguments, shape: Shape) -> Field:
     return viewed(arguments["self"], shape)
 
 
+def restrided(arguments: Arguments, shape: Shape) -> Field:
+    """The same memory in another layout; only where no dimension changes."""
+    field: Field = arguments["self"]
+    if field.shape != shape:
+        raise UnknownFieldError("memory is looked at in another shape")
+    return field
+
+
 def squeeze(arguments: Arguments, shape: Shape) -> Field:
     """Dimensions of length 1 are dropped, or put in."""
-    field = arguments["self"]
+    field: Field = arguments["self"]
     kept = [dim for dim in field.dims if dim.size > 1]
     lone = [axis for dim in field.dims if dim.size == 1 for axis in dim.axes]
     sizes = iter(kept)
@@ -188,7 +198,7 @@ def squeeze(arguments: Arguments, shape: Shape) -> Field:
 
 def permute(arguments: Arguments, shape: Shape) -> Field:
     """Dimensions in another order."""
-    field = arguments["self"]
+    field: Field = arguments["self"]
     return _ordered(field, [d % len(shape) for d in arguments["dims"]])
 
 
@@ -211,7 +221,8 @@ def expand(arguments: Arguments, shape: Shape) -> Field:
 
 def slicing(arguments: Arguments, shape: Shape) -> Field:
     """A stretch of one dimension, every so many elements."""
-    field, dim = arguments["self"], arguments.get("dim", 0)
+    field: Field = arguments["self"]
+    dim = arguments.get("dim", 0)
     size = field.dims[dim].size
     start, _, step = slice(arguments.get("start"), None, arguments.get("step", 1)).indices(size)
     entry = field.dims[dim]
@@ -220,15 +231,16 @@ def slicing(arguments: Arguments, shape: Shape) -> Field:
             return field
         if start == entry.front and shape[dim] == size - entry.front and step == 1:
             return field.with_dim(dim, Dim(entry.atoms))
-        raise UnknownField("some of the tokens are cut out")
+        raise UnknownFieldError("some of the tokens are cut out")
     if len(entry.axes) and field.axis(dim) is None:
-        raise UnknownField("merged rows and columns are cut")
+        raise UnknownFieldError("merged rows and columns are cut")
     return _along(field, dim, window(shape[dim], 1, step, -start, 1))
 
 
 def select(arguments: Arguments, shape: Shape) -> Field:
     """One element of a dimension, which is dropped."""
-    field, dim, index = arguments["self"], arguments["dim"], arguments["index"]
+    field: Field = arguments["self"]
+    dim, index = arguments["dim"], arguments["index"]
     entry = field.dims[dim]
     index %= entry.size
     dims = tuple(d for i, d in enumerate(field.dims) if i != dim % len(field.dims))
@@ -237,7 +249,7 @@ def select(arguments: Arguments, shape: Shape) -> Field:
         return Field(dims, field.context, field.unknown)
     axis = field.axis(dim)
     if entry.axes and axis is None:
-        raise UnknownField("one place of merged rows and columns is picked")
+        raise UnknownFieldError("one place of merged rows and columns is picked")
     lone = [axis.read(window(1, 1, 1, -index, 1))] if axis else []
     return Field(dims, merge_context((*field.context, *lone)), field.unknown)
 
@@ -252,13 +264,13 @@ def concatenation(arguments: Arguments, shape: Shape) -> Field:
     if not any(entry.axes for entry in entries):
         return result.with_dim(dim, Dim((Atom(shape[dim]),)))
     axes = [field.axis(dim) for field in fields]
-    if all(axis or not e.axes for axis, e in zip(axes, entries, strict=True)):
-        if len(entries) > 1 and len({a.of for a in axes if a}) == 1:
-            parts: list[Axis | int] = [a or e.size for a, e in zip(axes, entries, strict=True)]
-            return result.with_axis(dim, joined(parts))
+    pure = all(axis or not e.axes for axis, e in zip(axes, entries, strict=True))
+    if pure and len({axis.of for axis in axes if axis}) == 1:
+        parts: list[Axis | int] = [a or e.size for a, e in zip(axes, entries, strict=True)]
+        return result.with_axis(dim, joined(parts))
     if len(entries) == 2 and not entries[0].axes and not entries[1].front:
         return result.with_dim(dim, Dim(entries[1].atoms, front=entries[0].size))
-    raise UnknownField("tokens of several kinds in one dimension")
+    raise UnknownFieldError("tokens of several kinds in one dimension")
 
 
 def stacking(arguments: Arguments, shape: Shape) -> Field:
@@ -273,7 +285,7 @@ def stacking(arguments: Arguments, shape: Shape) -> Field:
 
 def flip(arguments: Arguments, shape: Shape) -> Field:
     """Dimensions run backwards."""
-    field = arguments["self"]
+    field: Field = arguments["self"]
     for dim in arguments["dims"]:
         table = np.arange(shape[dim])[::-1, None]
         low = Fraction(shape[dim] - 1)
@@ -283,7 +295,8 @@ def flip(arguments: Arguments, shape: Shape) -> Field:
 
 def padding(arguments: Arguments, shape: Shape) -> Field:
     """Constants, the mirrored map, or its edge around a map."""
-    field, pad = arguments["self"], arguments["pad" if "pad" in arguments else "padding"]
+    field: Field = arguments["self"]
+    pad = arguments["pad" if "pad" in arguments else "padding"]
     for i in range(len(pad) // 2):
         dim = len(shape) - 1 - i
         front = pad[2 * i]
@@ -310,7 +323,8 @@ def _pad(mode: str) -> Rule:
 
 def pixel_shuffle(arguments: Arguments, shape: Shape) -> Field:
     """Channels become places: each place gives r x r of them."""
-    field, factor = arguments["self"], arguments["upscale_factor"]
+    field: Field = arguments["self"]
+    factor = arguments["upscale_factor"]
     field = field.with_dim(-3, Dim((Atom(shape[-3]),)))
     for dim in (-2, -1):
         table = (np.arange(shape[dim]) // factor)[:, None]
@@ -320,7 +334,8 @@ def pixel_shuffle(arguments: Arguments, shape: Shape) -> Field:
 
 def pixel_unshuffle(arguments: Arguments, shape: Shape) -> Field:
     """Places become channels: each place has those of r x r."""
-    field, factor = arguments["self"], arguments["downscale_factor"]
+    field: Field = arguments["self"]
+    factor = arguments["downscale_factor"]
     field = field.with_dim(-3, Dim((Atom(shape[-3]),)))
     for dim in (-2, -1):
         field = _along(field, dim, window(shape[dim], factor, factor, 0, 1))
@@ -329,7 +344,8 @@ def pixel_unshuffle(arguments: Arguments, shape: Shape) -> Field:
 
 def matrix_product(arguments: Arguments, shape: Shape) -> Field:
     """Rows of one matrix with columns of another: the dimension between them is seen whole."""
-    first, second = (arguments[n] for n in _FACTORS if n in arguments)
+    factors: list[Field] = [arguments[n] for n in _FACTORS if n in arguments]
+    first, second = factors
     left = first.mixed([-1])
     right = second.mixed([-2])
     context = merge_context((*left.context, *right.context))
@@ -356,7 +372,8 @@ def added_product(arguments: Arguments, shape: Shape) -> Field:
 
 def attention(arguments: Arguments, shape: Shape) -> Field:
     """Every query sees all keys and values."""
-    query, key, value = (arguments[name] for name in ("query", "key", "value"))
+    fields: list[Field] = [arguments[name] for name in ("query", "key", "value")]
+    query, key, value = fields
     seen = key.mixed([-2, -1]).context + value.mixed([-2]).context
     query = query.mixed([-1])
     unknown = query.unknown or key.unknown or value.unknown
@@ -398,10 +415,10 @@ def _interpolated(
     return Taps(taps.ratio, table.clip(0, inputs - 1), taps.low, taps.high)
 
 
-def nearest(arguments: Arguments, shape: Shape) -> Field:
+def nearest(*, exact: bool) -> Rule:
     """Interpolation by the nearest neighbour."""
-    return _resized(
-        arguments, shape, lambda i, o, scale: _nearest(i, o, scale, arguments.get("exact", False))
+    return lambda arguments, shape: _resized(
+        arguments, shape, lambda i, o, scale: _nearest(i, o, scale, exact)
     )
 
 
@@ -436,86 +453,62 @@ def copied(arguments: Arguments, shape: Shape) -> Field:
     return met([arguments["src"]], shape)
 
 
-def constant(arguments: Arguments, shape: Shape) -> Field:
-    """The same whatever the input."""
-    return plain(shape)
-
-
 def split(arguments: Arguments, shape: Shape) -> Field:
     """Channels in groups; the tracer asks for each part by its place."""
-    start = arguments["start"]
-    return slicing({"self": arguments["self"], "dim": arguments.get("dim", 0), "start": start}, shape)
+    wanted = ("self", "dim", "start")
+    return slicing({name: arguments[name] for name in wanted if name in arguments}, shape)
 
-
-_SAME = "_to_copy clone contiguous alias detach lift_fresh dropout native_dropout"
-_POINTWISE = f"{_SAME} masked_fill where clamp hardtanh relu6 copysign prelu _prelu_kernel"
-_VIEWS = "view _unsafe_view reshape flatten _reshape_alias unflatten"
-_REDUCTIONS = (
-    "mean sum amax amin max min var std prod logsumexp any all norm linalg_vector_norm argmax argmin"
-)
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(_POINTWISE.split(), pointwise),
-    **dict.fromkeys(_VIEWS.split(), view),
-    **dict.fromkeys(_REDUCTIONS.split(), reduction),
-    **dict.fromkeys("convolution _convolution".split(), convolution),
-    **dict.fromkeys(
+    name: rule
+    for names, rule in {
+        "_to_copy clone contiguous alias detach lift_fresh dropout native_dropout "
+        "masked_fill where clamp hardtanh hardswish hardsigmoid relu6 prelu _prelu_kernel": pointwise,
+        "view _unsafe_view reshape flatten _reshape_alias unflatten": view,
+        "mean sum amax amin max min var std prod logsumexp any all norm linalg_vector_norm "
+        "argmax argmin var_mean": reduction,
+        "convolution _convolution": convolution,
         "max_pool1d max_pool2d max_pool2d_with_indices max_pool3d_with_indices "
-        "avg_pool1d avg_pool2d avg_pool3d".split(), pooling,
-    ),
-    **dict.fromkeys(
+        "avg_pool1d avg_pool2d avg_pool3d": pooling,
         "adaptive_avg_pool1d adaptive_avg_pool2d _adaptive_avg_pool2d _adaptive_avg_pool3d "
-        "adaptive_max_pool2d adaptive_max_pool3d".split(), adaptive_pooling,
-    ),
-    **dict.fromkeys("_softmax _log_softmax _safe_softmax softmax".split(), softmax),
-    **dict.fromkeys("cumsum cumprod logcumsumexp sort".split(), softmax),
-    **dict.fromkeys(
+        "adaptive_max_pool2d adaptive_max_pool3d": adaptive_pooling,
+        "_softmax _log_softmax _safe_softmax cumsum cumprod logcumsumexp sort": softmax,
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
-        "cudnn_batch_norm batch_norm".split(), batch_norm,
-    ),
-    "native_layer_norm": layer_norm,
-    "native_group_norm": group_norm,
-    **dict.fromkeys("squeeze unsqueeze".split(), squeeze),
-    "permute": permute,
-    **dict.fromkeys("transpose t".split(), transpose),
-    "expand": expand,
-    "slice": slicing,
-    "select": select,
-    **dict.fromkeys("split split_with_sizes chunk".split(), split),
-    "cat": concatenation,
-    "stack": stacking,
-    "flip": flip,
-    "constant_pad_nd": _pad("constant"),
-    **dict.fromkeys("reflection_pad1d reflection_pad2d reflection_pad3d".split(), _pad("reflect")),
-    **dict.fromkeys("replication_pad1d replication_pad2d".split(), _pad("replicate")),
-    "pixel_shuffle": pixel_shuffle,
-    "pixel_unshuffle": pixel_unshuffle,
-    **dict.fromkeys("mm bmm".split(), matrix_product),
-    **dict.fromkeys("addmm baddbmm".split(), added_product),
-    **dict.fromkeys(
+        "cudnn_batch_norm": batch_norm,
+        "native_layer_norm": layer_norm,
+        "native_group_norm": group_norm,
+        "as_strided": restrided,
+        "squeeze unsqueeze": squeeze,
+        "permute": permute,
+        "transpose t": transpose,
+        "expand": expand,
+        "slice": slicing,
+        "split split_with_sizes chunk": split,
+        "select unbind": select,
+        "cat": concatenation,
+        "stack": stacking,
+        "flip": flip,
+        "constant_pad_nd": _pad("constant"),
+        "reflection_pad1d reflection_pad2d reflection_pad3d": _pad("reflect"),
+        "replication_pad1d replication_pad2d replication_pad3d": _pad("replicate"),
+        "pixel_shuffle": pixel_shuffle,
+        "pixel_unshuffle": pixel_unshuffle,
+        "mm bmm": matrix_product,
+        "addmm baddbmm": added_product,
         "scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu "
-        "_scaled_dot_product_attention_math".split(), attention,
-    ),
-    **dict.fromkeys("upsample_nearest1d upsample_nearest2d".split(), nearest),
-    **dict.fromkeys(
-        "_upsample_nearest_exact1d _upsample_nearest_exact2d".split(),
-        lambda arguments, shape: nearest({**arguments, "exact": True}, shape),
-    ),
-    **dict.fromkeys("upsample_linear1d upsample_bilinear2d".split(), smooth(1)),
-    "upsample_bicubic2d": smooth(2),
-    "copy_": copied,
-}  # fmt: skip
+        "_scaled_dot_product_attention_math": attention,
+        "upsample_nearest1d upsample_nearest2d": nearest(exact=False),
+        "_upsample_nearest_exact1d _upsample_nearest_exact2d": nearest(exact=True),
+        "upsample_linear1d upsample_bilinear2d": smooth(1),
+        "upsample_bicubic2d": smooth(2),
+        "copy_": copied,
+    }.items()
+    for name in names.split()
+}
 
-# Results that do not depend on the input, whatever went in, each with its reason.
+# Results that do not depend on what went in, each with the reason.
 CONSTANT: dict[str, str] = {
-    "zeros_like": "only the shape is read",
-    "ones_like": "only the shape is read",
-    "empty_like": "only the shape is read",
-    "full_like": "only the shape is read",
-    "new_zeros": "only the device is read",
-    "new_ones": "only the device is read",
-    "new_empty": "only the device is read",
-    "new_full": "only the device is read",
-    "fill_": "what was there is overwritten",
-    "zero_": "what was there is overwritten",
+    **dict.fromkeys(("zeros_like", "ones_like", "empty_like", "full_like"), "the shape is read"),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_empty", "new_full"), "the device is read"),
+    **dict.fromkeys(("fill_", "zero_"), "what was there is overwritten"),
 }
