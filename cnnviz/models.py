@@ -219,7 +219,7 @@ def _find_demo(weights: str, structure: bool) -> _Source:
     _known_weights("demo", weights, ())
 
     def build(classes: int | None) -> nn.Module:
-        module = network.demo(classes or len(CLASSES))
+        module: nn.Module = network.demo(classes or len(CLASSES))
         if weights == "default" and not structure:
             module.load_state_dict(checkpoints.read_state(network.WEIGHTS))
         return module

@@ -437,7 +437,7 @@ def smooth(reach: int) -> Rule:
 def _resized(
     arguments: Arguments, shape: Shape, make: Callable[[int, int, float | None], Taps]
 ) -> Field:
-    field = arguments["self" if "self" in arguments else "input"]
+    field: Field = arguments["self" if "self" in arguments else "input"]
     count = len(shape) - 2
     scales = arguments.get("scale_factors") or [
         arguments.get(f"scales_{axis}", arguments.get("scales") if count == 1 else None)
@@ -463,7 +463,8 @@ RULES: dict[str, Rule] = {
     name: rule
     for names, rule in {
         "_to_copy clone contiguous alias detach lift_fresh dropout native_dropout "
-        "masked_fill where clamp hardtanh hardswish hardsigmoid relu6 prelu _prelu_kernel": pointwise,
+        "masked_fill where clamp hardtanh hardswish hardsigmoid relu6 prelu "
+        "_prelu_kernel": pointwise,
         "view _unsafe_view reshape flatten _reshape_alias unflatten": view,
         "mean sum amax amin max min var std prod logsumexp any all norm linalg_vector_norm "
         "argmax argmin var_mean": reduction,
