@@ -150,7 +150,7 @@ def look(
 
 def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
     """Return what is wanted of one output, copied, so that later layers may overwrite it."""
-    maps = _as_maps(output, plan.record.layout)
+    maps = as_maps(output, plan.record.layout)
     # A table that does not depend on the picture has no batch of its own.
     maps = maps.expand(count, -1, -1, -1).float()
     statistics, active = measure(maps)
@@ -162,8 +162,8 @@ def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
     ]
 
 
-def _as_maps(output: Tensor, layout: Layout) -> Tensor:
-    """Return an output as (N, C, H, W); a vector has maps of one value."""
+def as_maps(output: Tensor, layout: Layout) -> Tensor:
+    """Return an output of known layout as (N, C, H, W); a vector has maps of one value."""
     if layout.axes is Axes.MAPS:
         return output
     if layout.axes is Axes.MAPS_LAST:

@@ -197,6 +197,8 @@ class ReceptiveField:
         aligned: False where branches of different strides met; `size` is then a hull.
         rows: (first, last) input row that each unit really reads; NO_FIRST, NO_LAST for none.
         columns: The same for input columns.
+        besides: (first, last) input row, and column, that every unit reads besides what its place
+            says, as after attention or squeeze-and-excitation; None where nothing is.
     """
 
     size: tuple[int, int]
@@ -206,6 +208,7 @@ class ReceptiveField:
     aligned: bool
     rows: tuple[tuple[int, int], ...]
     columns: tuple[tuple[int, int], ...]
+    besides: tuple[tuple[int, int] | None, tuple[int, int] | None] = (None, None)
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """Return the pixels that a unit really reads, (x0, y0, x1, y1), end exclusive.
@@ -240,7 +243,12 @@ def receptive_field(
         aligned=all(span.aligned for span in spans),
         rows=_pairs(rows),
         columns=_pairs(columns),
+        besides=(_besides(context, 0), _besides(context, 1)),
     )
+
+
+def _besides(context: Sequence[Axis], of: int) -> tuple[int, int] | None:
+    return next((_pairs(axis)[0] for axis in context if axis.of == of), None)
 
 
 def _pairs(axis: Axis) -> tuple[tuple[int, int], ...]:

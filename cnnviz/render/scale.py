@@ -46,7 +46,7 @@ def scale(maps: Floats, normalize: Normalize) -> Scaled:
     """
     count, height, width = maps.shape
     finite = np.isfinite(maps)
-    broken = ~finite.all(axis=(1, 2))
+    broken: NDArray[np.bool_] = np.logical_not(finite.reshape(count, -1).all(axis=1))
     clean = np.where(finite, maps, np.nan) if broken.any() else maps
     low, high = _ranges(clean)
     constant = (low == high) & ~broken
