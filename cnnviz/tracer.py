@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cnnviz.errors import ModelError
 from cnnviz.layout import Layout, LayoutReader
+from cnnviz.models import LoadedModel, load_structure
 from cnnviz.receptive_field.algebra import ReceptiveField, receptive_field
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field
@@ -67,6 +68,39 @@ def first_tensor(output: object) -> Tensor | None:
     if isinstance(output, (tuple, list)):
         return next((t for value in output if (t := first_tensor(value)) is not None), None)
     return None
+
+
+def trace(
+    model: str | LoadedModel | nn.Module, input_size: int | tuple[int, int] | None = None
+) -> tuple[LayerRecord, ...]:
+    """Return a record of every module call for one picture, in the order in which they ended.
+
+    Blocks that contain other modules have records too (`leaf` is False), and the last record is
+    that of the whole network. A model given by name takes no weights; one given as a module is
+    left as it was.
+
+    Args:
+        model: A name as for `load_model`, a `LoadedModel`, or any network that takes an
+            (N, 3, H, W) tensor.
+        input_size: Side, or (rows, columns), of the picture; None for what the weights of a named
+            or loaded model were made for, and 224 for a module.
+
+    Raises:
+        UnknownNameError: If there is no such model.
+        ModelError: If the forward pass fails; it names the last layer that ran.
+    """
+    if isinstance(model, str):
+        model = load_structure(model, input_size=input_size)
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    if isinstance(model, LoadedModel):
+        return trace_module(model.module, size or model.preprocess.input_size)
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        return trace_module(model, size or (224, 224))
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
