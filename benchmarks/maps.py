@@ -185,7 +185,7 @@ def folder_by_hand_in_threads(photos: Path, out: Path) -> Times:
 
 def folder_with_cnnviz(photos: Path, out: Path) -> Times:
     import cnnviz.batch
-    import cnnviz.report  # noqa: F401
+    import cnnviz.report.maps  # noqa: F401
     from cnnviz.cli import app
 
     import_torchvision()

@@ -13,19 +13,31 @@ if TYPE_CHECKING:
     from cnnviz.models import LoadedModel as LoadedModel
     from cnnviz.models import load_model as load_model
     from cnnviz.pictures import feature_grid as feature_grid
+    from cnnviz.tracer import LayerRecord as LayerRecord
+    from cnnviz.tracer import trace as trace
 
 __version__ = "0.1.0"
 
 # No module may have the name of a public function: importing it would take the function's place.
 _HOMES = {
     "CnnvizError": "cnnviz.errors",
+    "LayerRecord": "cnnviz.tracer",
     "LoadedModel": "cnnviz.models",
     "capture": "cnnviz.hooks",
     "feature_grid": "cnnviz.pictures",
     "load_model": "cnnviz.models",
+    "trace": "cnnviz.tracer",
 }
 
-__all__ = ["CnnvizError", "LoadedModel", "capture", "feature_grid", "load_model"]
+__all__ = [
+    "CnnvizError",
+    "LayerRecord",
+    "LoadedModel",
+    "capture",
+    "feature_grid",
+    "load_model",
+    "trace",
+]
 
 
 def __getattr__(name: str) -> object:

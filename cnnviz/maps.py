@@ -15,7 +15,7 @@ from cnnviz.layout import Axes, Layout
 from cnnviz.models import LoadedModel
 from cnnviz.selection import ChannelSpec, select_layers
 from cnnviz.statistics import Statistics, measure
-from cnnviz.tracer import LayerRecord, trace
+from cnnviz.tracer import LayerRecord, trace_module
 
 _REDUCTIONS: dict[Reduce, Callable[[Tensor], Tensor]] = {
     Reduce.MEAN: lambda maps: maps.mean(dim=1, keepdim=True),
@@ -94,7 +94,7 @@ def plan_layers(
         UsageError: If a layer lacks a channel, or no layer that matches can be shown.
         ModelError: If the network does not run.
     """
-    records = trace(model.module, model.preprocess.input_size)
+    records = trace_module(model.module, model.preprocess.input_size)
     chosen = [records[i] for i in select_layers(patterns, records)]
     plans = [_plan(record, channels, reduce) for record in chosen if record.layout.axes]
     skipped = [Skipped(r, r.layout.reason) for r in chosen if r.layout.reason]
@@ -150,7 +150,7 @@ def look(
 
 def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
     """Return what is wanted of one output, copied, so that later layers may overwrite it."""
-    maps = _as_maps(output, plan.record.layout)
+    maps = as_maps(output, plan.record.layout)
     # A table that does not depend on the picture has no batch of its own.
     maps = maps.expand(count, -1, -1, -1).float()
     statistics, active = measure(maps)
@@ -162,8 +162,8 @@ def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
     ]
 
 
-def _as_maps(output: Tensor, layout: Layout) -> Tensor:
-    """Return an output as (N, C, H, W); a vector has maps of one value."""
+def as_maps(output: Tensor, layout: Layout) -> Tensor:
+    """Return an output of known layout as (N, C, H, W); a vector has maps of one value."""
     if layout.axes is Axes.MAPS:
         return output
     if layout.axes is Axes.MAPS_LAST:

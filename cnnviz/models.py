@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, check_names, is_checkpoint, split_factory
@@ -88,16 +89,68 @@ def load_model(
     """
     check_names(name, weights, device)
     place = find_device(device)
-    size = (input_size, input_size) if isinstance(input_size, int) else input_size
     with _quiet_and_seeded(seed):
-        source = _find(name, weights, size, progress)
-        if size:
-            source = replace(source, preprocess=source.preprocess.with_input_size(size))
+        source = _find(name, weights, _pair(input_size), progress)
         module = _build(name, source)
         if is_checkpoint(weights):
             module = _load_checkpoint(Path(weights), name, module, source.build)
+    return _loaded(name, source, module.to(place), place)
+
+
+def load_structure(
+    name: str = DEMO,
+    weights: str = "default",
+    *,
+    input_size: int | tuple[int, int] | None = None,
+) -> LoadedModel:
+    """Return a network for its structure alone: its weights have shapes and no values.
+
+    Nothing is downloaded or initialised. Only a checkpoint is read, for its number of classes.
+
+    Args:
+        name: As for `load_model`.
+        weights: As for `load_model`; names only what the input size depends on.
+        input_size: As for `load_model`.
+
+    Raises:
+        CnnvizError: As `load_model` does.
+    """
+    if is_checkpoint(weights):
+        return load_model(name, weights, device="cpu", input_size=input_size)
+    check_names(name, weights, "cpu")
+    with _quiet_and_seeded(0):
+        source = _find(name, weights, _pair(input_size), progress=False, structure=True)
+        try:
+            with _WeightsOnMeta():
+                module = source.build(None)
+        except Exception:
+            # A builder of one's own may look at the weights that it makes; then they are made.
+            module = _build(name, source)
+    return _loaded(name, source, module, torch.device("meta"))
+
+
+class _WeightsOnMeta(TorchFunctionMode):
+    """Have new weights take no memory and no time; all else that a builder computes is real.
+
+    `torch.device("meta")` would send everything there, and some builders compute layer widths
+    with small tensors.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run a torch function, with the weights-to-be of modules on meta."""
+        kwargs = kwargs or {}
+        if func is torch.empty:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
+
+
+def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _loaded(name: str, source: _Source, module: nn.Module, place: torch.device) -> LoadedModel:
     classes = source.classes if _outputs(module) in (None, len(source.classes or ())) else None
-    module = module.eval().requires_grad_(False).to(place)
+    module = module.eval().requires_grad_(False)
     return LoadedModel(module, source.preprocess, classes, name, source.weights, place)
 
 
@@ -143,23 +196,33 @@ def _quiet_and_seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _find(name: str, weights: str, size: tuple[int, int] | None, progress: bool) -> _Source:
+def _find(
+    name: str,
+    weights: str,
+    size: tuple[int, int] | None,
+    progress: bool,
+    structure: bool = False,
+) -> _Source:
     if name == DEMO:
-        return _find_demo(weights)
-    if (factory := split_factory(name)) is not None:
-        return _find_factory(*factory, weights)
-    return _find_torchvision(name, weights, size, progress)
+        source = _find_demo(weights, structure)
+    elif (factory := split_factory(name)) is not None:
+        source = _find_factory(*factory, weights)
+    else:
+        source = _find_torchvision(name, weights, size, progress, structure)
+    if size:
+        source = replace(source, preprocess=source.preprocess.with_input_size(size))
+    return source
 
 
-def _find_demo(weights: str) -> _Source:
+def _find_demo(weights: str, structure: bool) -> _Source:
     from cnnviz.demo import network
     from cnnviz.demo.patterns import CLASSES
 
     _known_weights("demo", weights, ())
 
     def build(classes: int | None) -> nn.Module:
-        module = network.demo(classes or len(CLASSES))
-        if weights == "default":
+        module: nn.Module = network.demo(classes or len(CLASSES))
+        if weights == "default" and not structure:
             module.load_state_dict(checkpoints.read_state(network.WEIGHTS))
         return module
 
@@ -174,7 +237,7 @@ def _known_weights(model: str, weights: str, known: tuple[str, ...]) -> None:
 
 
 def _find_torchvision(
-    name: str, weights: str, size: tuple[int, int] | None, progress: bool
+    name: str, weights: str, size: tuple[int, int] | None, progress: bool, structure: bool
 ) -> _Source:
     from torchvision.models import get_model_builder, get_model_weights
 
@@ -187,7 +250,7 @@ def _find_torchvision(
     builder = get_model_builder(name)
 
     def build(classes: int | None) -> nn.Module:
-        if member is not None:
+        if member is not None and not structure:
             return _download(builder, member, progress)
         arguments = _structure(name, size or preprocess.input_size)
         if classes is not None:

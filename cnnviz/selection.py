@@ -201,3 +201,17 @@ def _parse_range(part: str, text: str) -> tuple[int, int]:
     if first > last:
         raise UsageError(f"channels {text!r} not understood; write 0-15,31 or all or top:16")
     return first, last
+
+
+def parse_place(text: str) -> str | tuple[int, int]:
+    """Return the meaning of `center`, `max`, or `R,C`.
+
+    Raises:
+        UsageError: If the text is none of these.
+    """
+    if text in ("center", "max"):
+        return text
+    parts = text.split(",")
+    if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
+        return int(parts[0]), int(parts[1])
+    raise UsageError(f"unit {text!r} not understood; write center, max, or ROW,COLUMN as in 3,4")

@@ -1,4 +1,4 @@
-"""One pass through a network that writes down every layer call: name, type, output shape.
+"""One pass through a network that writes down every layer call: type, shape, work, and field.
 
 The pass runs on the meta device, where tensors have shapes but no values: it multiplies nothing.
 """
@@ -6,14 +6,17 @@ The pass runs on the meta device, where tensors have shapes but no values: it mu
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from cnnviz.errors import ModelError
 from cnnviz.layout import Layout, LayoutReader
+from cnnviz.models import LoadedModel, load_structure
+from cnnviz.receptive_field.algebra import ReceptiveField, receptive_field
+from cnnviz.receptive_field.dispatch import FieldMode
+from cnnviz.receptive_field.field import Field
 from cnnviz.selection import label
 
 
@@ -28,6 +31,10 @@ class LayerRecord:
         leaf: Whether no other module ran inside this call.
         output_shape: Shape for a batch of one picture; empty where the output has no tensor.
         layout: How to look at the output.
+        params: Numbers in the module's parameters; those that a leaf call before had not counted.
+        macs: Multiply-adds of the call, for one picture.
+        receptive_field: What the output's units read of the input; None where unknown.
+        reason: Why the receptive field is None.
     """
 
     name: str
@@ -36,6 +43,10 @@ class LayerRecord:
     leaf: bool
     output_shape: tuple[int, ...]
     layout: Layout
+    params: int = 0
+    macs: int = 0
+    receptive_field: ReceptiveField | None = None
+    reason: str | None = None
 
     @property
     def label(self) -> str:
@@ -59,10 +70,43 @@ def first_tensor(output: object) -> Tensor | None:
     return None
 
 
-def trace(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
+def trace(
+    model: str | LoadedModel | nn.Module, input_size: int | tuple[int, int] | None = None
+) -> tuple[LayerRecord, ...]:
     """Return a record of every module call for one picture, in the order in which they ended.
 
-    The module is left as it was.
+    Blocks that contain other modules have records too (`leaf` is False), and the last record is
+    that of the whole network. A model given by name takes no weights; one given as a module is
+    left as it was.
+
+    Args:
+        model: A name as for `load_model`, a `LoadedModel`, or any network that takes an
+            (N, 3, H, W) tensor.
+        input_size: Side, or (rows, columns), of the picture; None for what the weights of a named
+            or loaded model were made for, and 224 for a module.
+
+    Raises:
+        UnknownNameError: If there is no such model.
+        ModelError: If the forward pass fails; it names the last layer that ran.
+    """
+    if isinstance(model, str):
+        model = load_structure(model, input_size=input_size)
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    if isinstance(model, LoadedModel):
+        return trace_module(model.module, size or model.preprocess.input_size)
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        return trace_module(model, size or (224, 224))
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
+    """Return a record of every module call for one picture, in the order in which they ended.
+
+    The module is left as it was. The last record is that of the whole network.
 
     Args:
         module: The network, in eval mode; it takes an (N, 3, H, W) tensor.
@@ -83,59 +127,118 @@ def _trace_meta(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRe
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     hollow = {name: tensor.to("meta") for name, tensor in state.items()}
     picture = torch.empty((1, 3, *input_size), device="meta", dtype=_dtype(module))
-    with _recording(module, input_size) as records, torch.no_grad():
+    recorder = _Recorder(picture)
+    with recorder.watching(module):
         torch.func.functional_call(module, hollow, (picture,))
-    return tuple(records)
+    return tuple(recorder.records)
 
 
 def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
     picture = torch.zeros((1, 3, *input_size), device=device, dtype=_dtype(module))
-    with _recording(module, input_size) as records, torch.no_grad():
+    recorder = _Recorder(picture)
+    with recorder.watching(module):
         try:
             module(picture)
         except Exception as error:
-            last = records[-1].label if records else "none"
+            last = recorder.records[-1].label if recorder.records else "none"
             raise ModelError(
                 f"the network does not run on an input of 1x3x{input_size[0]}x{input_size[1]}: "
                 f"{type(error).__name__}: {error} (last layer that ran: {last})"
             ) from error
-    return tuple(records)
+    return tuple(recorder.records)
 
 
 def _dtype(module: nn.Module) -> torch.dtype:
     return next((t.dtype for t in module.parameters() if t.is_floating_point()), torch.float32)
 
 
-@contextmanager
-def _recording(module: nn.Module, input_size: tuple[int, int]) -> Iterator[list[LayerRecord]]:
-    """Collect a record of each module call while active; the hooks go on every exit."""
-    records: list[LayerRecord] = []
-    reader = LayoutReader(input_size)
-    calls: Counter[str] = Counter()
-    ran_inside: list[bool] = []  # for each call that has not ended: did another run inside it?
+@dataclass
+class _OpenCall:
+    """A module call that has not ended."""
 
-    def hooks_for(name: str, child: nn.Module) -> Iterator[RemovableHandle]:
+    macs_before: int
+    leaf: bool = True
+
+
+@dataclass
+class _Recorder:
+    """Writes down module calls as they end."""
+
+    picture: Tensor
+    records: list[LayerRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._size: tuple[int, int] = (self.picture.shape[-2], self.picture.shape[-1])
+        self._mode = FieldMode(self.picture)
+        self._layouts = LayoutReader(self._size)
+        self._calls: Counter[str] = Counter()
+        self._open: list[_OpenCall] = []
+        self._counted: set[str] = set()
+
+    @contextmanager
+    def watching(self, module: nn.Module) -> Iterator[None]:
+        """Record each module call while active; the hooks go on every exit."""
+        # A parameter in two modules has one name here, that of the first.
+        owned = {id(p): name for name, p in module.named_parameters()}
+        with ExitStack() as stack:
+            for name, child in module.named_modules():
+                parameters = {owned[id(p)]: p.numel() for p in child.parameters()}
+                self._attach(stack, name, child, parameters)
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(self._mode)
+            yield
+
+    def _attach(
+        self, stack: ExitStack, name: str, child: nn.Module, parameters: dict[str, int]
+    ) -> None:
         def enter(_module: nn.Module, _inputs: object) -> None:
-            if ran_inside:
-                ran_inside[-1] = True
-            ran_inside.append(False)
+            if self._open:
+                self._open[-1].leaf = False
+            self._open.append(_OpenCall(self._mode.macs))
 
         def leave(_module: nn.Module, _inputs: object, output: object) -> None:
-            leaf = not ran_inside.pop()
-            calls[name] += 1
-            tensor = first_tensor(output)
-            shape = () if tensor is None else tuple(tensor.shape)
-            layout = reader.read(type(child).__name__, shape)
-            records.append(
-                LayerRecord(name, calls[name], type(child).__name__, leaf, shape, layout)
+            self._record(name, child, parameters, output)
+
+        stack.callback(child.register_forward_pre_hook(enter).remove)
+        stack.callback(child.register_forward_hook(leave).remove)
+
+    def _record(
+        self, name: str, child: nn.Module, parameters: dict[str, int], output: object
+    ) -> None:
+        call = self._open.pop()
+        self._calls[name] += 1
+        tensor = first_tensor(output)
+        shape = () if tensor is None else tuple(tensor.shape)
+        known, reason = self._receptive_field(None if tensor is None else self._mode.field(tensor))
+        self.records.append(
+            LayerRecord(
+                name=name,
+                call=self._calls[name],
+                type=type(child).__name__,
+                leaf=call.leaf,
+                output_shape=shape,
+                layout=self._layouts.read(type(child).__name__, shape),
+                params=self._count(parameters) if call.leaf else sum(parameters.values()),
+                macs=self._mode.macs - call.macs_before,
+                receptive_field=known,
+                reason=reason,
             )
+        )
 
-        yield child.register_forward_pre_hook(enter)
-        yield child.register_forward_hook(leave)
+    def _count(self, parameters: dict[str, int]) -> int:
+        new = parameters.keys() - self._counted
+        self._counted |= new
+        return sum(parameters[name] for name in new)
 
-    with ExitStack() as stack:
-        for name, child in module.named_modules():
-            for handle in hooks_for(name, child):
-                stack.callback(handle.remove)
-        yield records
+    def _receptive_field(self, found: Field | None) -> tuple[ReceptiveField | None, str | None]:
+        if found is None:
+            return None, "the output has no tensor"
+        if found.unknown:
+            return None, found.unknown
+        rows, columns = ([a for d in found.dims for a in d.axes if a.of == of] for of in (0, 1))
+        if len(rows) == 1 and len(columns) == 1:
+            return receptive_field(rows[0], columns[0], found.context, self._size), None
+        if not found.reads_input:
+            return None, "the output does not depend on the picture"
+        return None, "the output has no spatial axes"

@@ -15,7 +15,8 @@ from cnnviz.choices import Reduce
 from cnnviz.images import ImageSource
 from cnnviz.maps import LayerPlan, Skipped, plan_layers
 from cnnviz.models import LoadedModel
-from cnnviz.report import MapsReport, to_json
+from cnnviz.report.document import to_json
+from cnnviz.report.maps import MapsReport
 from cnnviz.selection import parse_channels
 from cnnviz.statistics import Statistics
 

@@ -81,6 +81,6 @@ def _root(
         print(context.get_help())
 
 
-for _name in ("maps",):
+for _name in ("layers", "maps", "rf"):
     _command = getattr(importlib.import_module(f"cnnviz.cli.{_name}"), _name)
     app.command(_name)(_command)

@@ -13,7 +13,7 @@ from cnnviz.cli.exit_codes import DONE, FAILED, TRIPPED
 
 if TYPE_CHECKING:
     from cnnviz.cli.output import Output
-    from cnnviz.report import MapsReport
+    from cnnviz.report.maps import MapsReport
 
 _MAPS, _FOLDERS = "Maps", "Folders and checks"
 _DEFAULT_CHANNELS = "0-63"
@@ -122,7 +122,7 @@ def maps(
     from cnnviz.maps import plan_layers
     from cnnviz.models import load_model
     from cnnviz.pictures import Style
-    from cnnviz.report import MapsReport
+    from cnnviz.report.maps import MapsReport
 
     output = Output(quiet=quiet, verbose=verbose)
     one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cnnviz.report import to_json
+from cnnviz.report.document import to_json
 
 # Wider than any table: what is piped is not cut.
 _PIPE_WIDTH = 1000
@@ -54,6 +54,10 @@ class Output:
         room = self._stdout.width
         fitting = (t for t in choices if self._stdout.measure(t, options=free).maximum <= room)
         self._stdout.print(next(fitting, choices[-1]))
+
+    def line(self, text: str) -> None:
+        """Print a line on stdout."""
+        self._stdout.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a line of talk on stderr, unless quiet."""

@@ -49,8 +49,9 @@ def scale(maps: Floats, normalize: Normalize) -> Scaled:
     broken: NDArray[np.bool_] = np.logical_not(finite.reshape(count, -1).all(axis=1))
     clean = np.where(finite, maps, np.nan) if broken.any() else maps
     low, high = _ranges(clean)
-    own_range = np.bool_(height * width > 1)
-    constant = np.logical_and.reduce([low == high, ~broken, np.full(count, own_range)])
+    constant = (low == high) & ~broken
+    if height * width == 1:
+        constant = np.zeros(count, dtype=np.bool_)
     span = None
     if normalize is Normalize.NONE:
         span = (0.0, 1.0)

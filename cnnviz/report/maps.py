@@ -1,8 +1,7 @@
-"""Results as JSON-able dicts and as tables for a terminal."""
+"""What `maps` tells."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from cnnviz.checks import Rule
 from cnnviz.files import write_atomically
 from cnnviz.maps import LayerPlan, Skipped
 from cnnviz.models import LoadedModel
+from cnnviz.report.document import SCHEMA_VERSION, field_entry, field_texts, to_json
 from cnnviz.statistics import Statistics
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class MapsReport:
         """
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("layer", style="cyan", overflow="fold")
-        for name in ("shape", "min", "mean", "max", "zeros", "dead"):
+        for name in ("shape", "field", "stride", "min", "mean", "max", "zeros", "dead"):
             table.add_column(name, justify="right", no_wrap=True)
         if files:
             table.add_column("file", overflow="fold")
@@ -125,13 +123,6 @@ class MapsReport:
         return self.out / (keys[0] if len(keys) == 1 else "*")
 
 
-def to_json(document: Mapping[str, object]) -> str:
-    """Return a document as indented JSON text with a line end."""
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    # Names of files that are not UTF-8 hold lone surrogates; Python escapes them as JSON does.
-    return text.encode(errors="backslashreplace").decode()
-
-
 def _layer(plan: LayerPlan, found: Statistics | None) -> dict[str, object]:
     record = plan.record
     return {
@@ -139,7 +130,7 @@ def _layer(plan: LayerPlan, found: Statistics | None) -> dict[str, object]:
         "call": record.call,
         "type": record.type,
         "output_shape": list(record.output_shape),
-        "receptive_field": None,
+        "receptive_field": field_entry(record.receptive_field),
         "stats": None
         if found is None
         else {
@@ -166,6 +157,7 @@ def _row(plan: LayerPlan, found: Statistics) -> list[str]:
     return [
         escape(plan.record.label),
         "×".join(map(str, plan.record.output_shape[1:])),
+        *field_texts(plan.record.receptive_field),
         *(f"{value:.3g}" for value in (found.min, found.mean, found.max)),
         f"[red]{broken} NaN[/red]" if broken else f"{found.zero_fraction:.0%}",
         f"[red]{dead}[/red]" if found.dead_channels else dead,

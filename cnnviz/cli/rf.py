@@ -1,0 +1,195 @@
+"""`cnnviz rf`: what part of the input a unit of each layer sees."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnnviz.cli import options
+from cnnviz.cli.exit_codes import DONE, FAILED
+from cnnviz.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from PIL import Image
+
+    from cnnviz.cli.output import Output
+    from cnnviz.models import LoadedModel
+    from cnnviz.rf import Unit
+    from cnnviz.tracer import LayerRecord
+
+_FIELDS = "Receptive fields"
+
+
+def rf(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE", show_default=False,
+            help="A photo to draw on; several are averaged by --effective.",
+        ),
+    ] = None,
+    model: options.Model = "demo",
+    weights: options.Weights = "default",
+    layers: options.Layers = ["stages"],  # noqa: B006 - typer needs a list; it is not changed
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at", metavar="R,C|center|max", rich_help_panel=_FIELDS,
+            help="The unit: row and column of the map; max is the most active one on IMAGE.",
+        ),
+    ] = "center",
+    effective: Annotated[
+        bool,
+        typer.Option(
+            "--effective", rich_help_panel=_FIELDS,
+            help="Also the effective field: the gradient of the unit with respect to the input.",
+        ),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", rich_help_panel=_FIELDS,
+            help="Measure the fields on the network; exit with 1 where they differ.",
+        ),
+    ] = False,
+    input_size: options.InputSize = None,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    out: options.Out = Path("cnnviz-out"),
+    config: options.Config = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:  # fmt: skip
+    """Show what part of the input a unit of each layer sees, exact at the border too.
+
+    OUT/rf/LAYER.png has one layer's box on the photo, OUT/rf/overview.png all of them.
+    """
+    from cnnviz import catalog
+    from cnnviz.files import check_folder, write_atomically
+    from cnnviz.images import parse_input_size
+    from cnnviz.selection import parse_place, select_layers, split_patterns
+
+    patterns = split_patterns(layers)
+    place = parse_place(at)
+    size = parse_input_size(input_size) if input_size else None
+    catalog.check_names(model, weights, device)
+    if place == "max" and not images:
+        raise UsageError("--at max needs an IMAGE: it is the most active unit on it")
+    photos = _open(images or [])
+    check_folder(out)
+
+    from cnnviz.cli.output import Output
+    from cnnviz.models import load_model, load_structure
+    from cnnviz.report.rf import FieldsReport
+    from cnnviz.rf import Unit, blank_photo, draw_units, place_unit
+    from cnnviz.tracer import trace_module
+
+    output = Output(quiet=quiet, verbose=verbose)
+    with output.data_only():
+        if place == "max" or effective or verify:
+            network = load_model(
+                model, weights, device=device, input_size=size, seed=seed,
+                progress=output.shows_progress,
+            )  # fmt: skip
+        else:
+            network = load_structure(model, weights, input_size=size)
+        records = trace_module(network.module, network.preprocess.input_size)
+        chosen = [records[i] for i in select_layers(patterns, records)]
+        known = [record for record in chosen if record.receptive_field and record.grid]
+        if not known:
+            raise UsageError(f"no layer of {', '.join(patterns)} has a field: {chosen[0].reason}")
+        places = _places(network, photos, known, place)
+        units = [
+            Unit(
+                record,
+                record.receptive_field,
+                places.get(record.label) or place_unit(record, place),
+            )
+            for record in known
+            if record.receptive_field
+        ]
+        if effective:
+            units = _with_effective(network, photos, units, seed)
+        complaints: dict[str, str] = {}
+        if verify:
+            units, complaints = _verified(network, units, output)
+    photo = photos[0] if photos else blank_photo(network.preprocess.input_size)
+    key = Path(images[0]).name if images else "no photo"
+    outputs = []
+    for name, data in draw_units(network, units, photo, key):
+        write_atomically(out / "rf" / name, data)
+        outputs.append(out / "rf" / name)
+    unknown = [record for record in chosen if record not in known]
+    report = FieldsReport(network, units, unknown, outputs, complaints)
+    if json:
+        output.document(report.document())
+    else:
+        output.table(report.table())
+    for record in unknown:
+        output.note(f"no field for {record.label}: {record.reason}")
+    for label, complaint in complaints.items():
+        output.error(f"{label}: {complaint}")
+    output.note(f"{len(outputs)} files in {out / 'rf'}: {out / 'rf' / 'overview.png'}")
+    raise typer.Exit(FAILED if complaints else DONE)
+
+
+def _open(paths: list[str]) -> "list[Image.Image]":
+    from cnnviz.images import open_image
+
+    for path in paths:
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder; name a photo")
+    return [open_image(Path(path)) for path in paths]
+
+
+def _batch(network: "LoadedModel", photos: "list[Image.Image]") -> "torch.Tensor":
+    import numpy as np
+    import torch
+
+    prepare = network.preprocess
+    pictures = [prepare.normalize(prepare.crop(photo)) for photo in photos]
+    return torch.from_numpy(np.stack(pictures))
+
+
+def _places(
+    network: "LoadedModel",
+    photos: "list[Image.Image]",
+    known: "Sequence[LayerRecord]",
+    place: str | tuple[int, int],
+) -> dict[str, tuple[int, int]]:
+    from cnnviz.rf import strongest_units
+
+    if place != "max":
+        return {}
+    return strongest_units(network, _batch(network, photos[:1]), known)
+
+
+def _with_effective(
+    network: "LoadedModel", photos: "list[Image.Image]", units: "list[Unit]", seed: int
+) -> "list[Unit]":
+    from cnnviz.receptive_field.effective import effective_fields, noise
+
+    pictures = _batch(network, photos) if photos else noise(network, seed)
+    places = {unit.record.label: unit.at for unit in units}
+    found = effective_fields(network, pictures, places, [unit.record for unit in units])
+    return [replace(unit, effective=found[unit.record.label]) for unit in units]
+
+
+def _verified(
+    network: "LoadedModel", units: "list[Unit]", output: "Output"
+) -> "tuple[list[Unit], dict[str, str]]":
+    from cnnviz.receptive_field.probe import disagreement, probe, steps
+
+    size = network.preprocess.input_size
+    records = [unit.record for unit in units]
+    with output.progress("verify", steps(size)) as advance:
+        measured = probe(network.module, records, size, on_step=advance)
+    found = {r.label: disagreement(r, measured[r.label]) for r in records}
+    checked = [replace(unit, verified=found[unit.record.label] is None) for unit in units]
+    return checked, {label: said for label, said in found.items() if said}

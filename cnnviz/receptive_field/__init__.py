@@ -1,0 +1,1 @@
+"""What part of the input each unit of a layer reads."""

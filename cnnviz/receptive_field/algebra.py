@@ -1,0 +1,255 @@
+"""How the part of the input that a unit reads grows from layer to layer, in exact numbers.
+
+Everything is per spatial axis. Along one axis, each output of an operator reads some positions of
+its input, its *taps*. Following taps back to the network's input gives two answers:
+
+- the `Span` is the theoretical field, as if the input went on forever: unit `i` reads the pixels
+  `step*i + low` to `step*i + high`;
+- the bounds are what unit `i` of this map really reads, where padding, floor division and crops
+  cut the field: exact at the border too.
+
+See Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", 2019.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from math import ceil, floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+# First and last pixel of a unit that reads nothing but padding.
+NO_FIRST, NO_LAST = int(np.iinfo(np.int64).max), -1
+
+
+@dataclass(frozen=True)
+class Span:
+    """Unit i reads the input pixels step*i + low to step*i + high, both included.
+
+    Attributes:
+        step: Input pixels from one unit to the next; negative in a mirrored map.
+        low: First pixel that unit 0 reads; negative inside the padding.
+        high: Last pixel that unit 0 reads.
+        aligned: False where branches of different steps met; the span is then a hull.
+    """
+
+    step: Fraction
+    low: Fraction
+    high: Fraction
+    aligned: bool = True
+
+    @property
+    def size(self) -> int:
+        """Pixels from the first to the last that a unit reads, for the units that read most."""
+        # After upsampling the pixels of a unit depend on its phase; the pattern then repeats.
+        phases = (self.step * i for i in range(self.step.denominator))
+        return max(floor(at + self.high) - ceil(at + self.low) for at in phases) + 1
+
+    def through(self, taps: "Taps") -> "Span":
+        """Return the span after an operator."""
+        ends = (self.step * taps.low, self.step * taps.high)
+        low, high = self.low + min(ends), self.high + max(ends)
+        return Span(self.step * taps.ratio, low, high, self.aligned)
+
+    def union(self, other: "Span", count: int) -> "Span":
+        """Return the hull of two branches that meet in a map of `count` units along this axis."""
+        # A single unit has no next one: its step says nothing.
+        step = max(self.step, other.step, key=abs)
+        aligned = self.aligned and other.aligned and (self.step == other.step or count == 1)
+        drifts = [(span, (span.step - step) * (count - 1)) for span in (self, other)]
+        low = min(span.low + min(drift, Fraction(0)) for span, drift in drifts)
+        high = max(span.high + max(drift, Fraction(0)) for span, drift in drifts)
+        return Span(step, low, high, aligned)
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Which positions of its input each output of an operator reads along one axis.
+
+    Attributes:
+        ratio: Input positions from one output to the next.
+        table: (outputs, taps) positions; those outside of the input are padding.
+        low: Output i reads from position ratio*i + low on, were there no border.
+        high: To position ratio*i + high.
+    """
+
+    ratio: Fraction
+    table: Indices
+    low: Fraction
+    high: Fraction
+
+
+def window(outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Taps:
+    """Return the taps of a convolution or pooling, `padding` in front."""
+    starts = np.arange(outputs)[:, None] * stride - padding
+    table = starts + dilation * np.arange(kernel)[None]
+    high = Fraction(dilation * (kernel - 1) - padding)
+    return Taps(Fraction(stride), table, Fraction(-padding), high)
+
+
+def listed(ratio: Fraction, table: Indices) -> Taps:
+    """Return the taps of any table of positions, their theoretical span the hull over all outputs.
+
+    Args:
+        ratio: Input positions from one output to the next.
+        table: (outputs, taps); a tap given twice pads a row that has fewer.
+    """
+    if not table.size:
+        return Taps(ratio, table, Fraction(0), Fraction(0))
+    # Whole numbers until the end: floats would not be exact.
+    drift = ratio.denominator * table - ratio.numerator * np.arange(len(table))[:, None]
+    low, high = (Fraction(int(end), ratio.denominator) for end in (drift.min(), drift.max()))
+    return Taps(ratio, table, low, high)
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """What the units of a map read of the input along one spatial axis.
+
+    Attributes:
+        of: 0 for the input's rows, 1 for its columns.
+        span: The theoretical field.
+        first: (units,) the first pixel that each unit really reads; NO_FIRST where it reads none.
+        last: (units,) the last pixel; NO_LAST where it reads none.
+    """
+
+    of: int
+    span: Span
+    first: Indices
+    last: Indices
+
+    def __len__(self) -> int:
+        """Return the number of units."""
+        return len(self.first)
+
+    def read(self, taps: Taps) -> "Axis":
+        """Return the axis after an operator with these taps."""
+        inside = (taps.table >= 0) & (taps.table < len(self))
+        place = np.where(inside, taps.table, 0)
+        first = np.where(inside, self.first[place], NO_FIRST).min(axis=1, initial=NO_FIRST)
+        last = np.where(inside, self.last[place], NO_LAST).max(axis=1, initial=NO_LAST)
+        return Axis(self.of, self.span.through(taps), first, last)
+
+    def union(self, other: "Axis") -> "Axis":
+        """Return the axis of a map where each unit reads what both read; lengths are equal."""
+        span = self.span.union(other.span, len(self))
+        first = np.minimum(self.first, other.first)
+        return Axis(self.of, span, first, np.maximum(self.last, other.last))
+
+    def whole(self) -> "Axis":
+        """Return the axis of one unit that reads all units."""
+        return self.read(window(1, len(self), 1, 0, 1))
+
+    def covers(self, pixels: int) -> bool:
+        """Return whether some unit reads from the first to the last of the input's pixels."""
+        return bool(((self.first <= 0) & (self.last >= pixels - 1)).any())
+
+
+def input_axis(of: int, pixels: int) -> Axis:
+    """Return the axis of the network's input."""
+    here = np.arange(pixels)
+    return Axis(of, Span(Fraction(1), Fraction(0), Fraction(0)), here, here)
+
+
+def joined(parts: Sequence[Axis | int]) -> Axis:
+    """Return maps put one after another along this axis.
+
+    Args:
+        parts: Axes, at least one, and counts of units that read nothing.
+    """
+    total = sum(part if isinstance(part, int) else len(part) for part in parts)
+    spans: list[Span] = []
+    first: list[Indices] = []
+    last: list[Indices] = []
+    place, of = 0, 0
+    for part in parts:
+        if isinstance(part, int):
+            first.append(np.full(part, NO_FIRST))
+            last.append(np.full(part, NO_LAST))
+            place += part
+            continue
+        shift, of = part.span.step * place, part.of
+        low, high = part.span.low - shift, part.span.high - shift
+        spans.append(Span(part.span.step, low, high, part.span.aligned))
+        first.append(part.first)
+        last.append(part.last)
+        place += len(part)
+    span = reduce(lambda one, other: one.union(other, total), spans)
+    # Maps side by side are several: no span tells where a unit of any of them looks.
+    aligned = span.aligned and all((one.low, one.high) == (span.low, span.high) for one in spans)
+    span = Span(span.step, span.low, span.high, aligned)
+    return Axis(of, span, np.concatenate(first), np.concatenate(last))
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What the units of a layer read of the input; all pairs are (rows, columns).
+
+    Attributes:
+        size: Input pixels from the first to the last that a unit reads, were there no border.
+        stride: Input pixels from one unit to the next; a fraction after upsampling.
+        start: The first pixel that unit (0, 0) reads; negative inside the padding.
+        is_global: Whether some unit depends on the whole input, through its field or besides it.
+        aligned: False where branches of different strides met; `size` is then a hull.
+        rows: (first, last) input row that each unit really reads; NO_FIRST, NO_LAST for none.
+        columns: The same for input columns.
+        besides: (first, last) input row, and column, that every unit reads besides what its place
+            says, as after attention or squeeze-and-excitation; None where nothing is.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[Fraction, Fraction]
+    start: tuple[int, int]
+    is_global: bool
+    aligned: bool
+    rows: tuple[tuple[int, int], ...]
+    columns: tuple[tuple[int, int], ...]
+    besides: tuple[tuple[int, int] | None, tuple[int, int] | None] = (None, None)
+
+    def box(self, row: int, column: int) -> tuple[int, int, int, int]:
+        """Return the pixels that a unit really reads, (x0, y0, x1, y1), end exclusive.
+
+        A unit that reads only padding has an empty box, (0, 0, 0, 0).
+        """
+        (top, bottom), (left, right) = self.rows[row], self.columns[column]
+        if bottom == NO_LAST or right == NO_LAST:
+            return 0, 0, 0, 0
+        return left, top, right + 1, bottom + 1
+
+
+def receptive_field(
+    rows: Axis, columns: Axis, context: Sequence[Axis], input_size: tuple[int, int]
+) -> ReceptiveField:
+    """Return the receptive field of a layer.
+
+    Args:
+        rows: Its rows.
+        columns: Its columns.
+        context: What every unit reads besides.
+        input_size: (rows, columns) of the network's input.
+    """
+    spans = (rows.span, columns.span)
+    seen = [rows, columns, *context]
+    whole = [any(a.of == of and a.covers(input_size[of]) for a in seen) for of in (0, 1)]
+    return ReceptiveField(
+        size=(rows.span.size, columns.span.size),
+        stride=(rows.span.step, columns.span.step),
+        start=(ceil(rows.span.low), ceil(columns.span.low)),
+        is_global=all(whole),
+        aligned=all(span.aligned for span in spans),
+        rows=_pairs(rows),
+        columns=_pairs(columns),
+        besides=(_besides(context, 0), _besides(context, 1)),
+    )
+
+
+def _besides(context: Sequence[Axis], of: int) -> tuple[int, int] | None:
+    return next((_pairs(axis)[0] for axis in context if axis.of == of), None)
+
+
+def _pairs(axis: Axis) -> tuple[tuple[int, int], ...]:
+    return tuple(zip(axis.first.tolist(), axis.last.tolist(), strict=True))

@@ -1,0 +1,128 @@
+"""What units read, measured on the network itself.
+
+Not-a-number spreads to whatever reads it: with one row of the input set to NaN, the units that
+turn NaN are those that read the row. That is exact, and knows nothing of the algebra.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cnnviz.hooks import observe
+from cnnviz.maps import as_maps
+from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
+from cnnviz.tracer import LayerRecord
+
+_BATCH = 8
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the units of a layer were seen to read.
+
+    Attributes:
+        rows: (first, last) input row per unit row; NO_FIRST, NO_LAST where none.
+        columns: The same for columns.
+    """
+
+    rows: Pairs
+    columns: Pairs
+
+
+def probe(
+    module: nn.Module,
+    records: Sequence[LayerRecord],
+    input_size: tuple[int, int],
+    *,
+    on_step: Callable[[], None] = lambda: None,
+) -> dict[str, Measured]:
+    """Return what the units of layers read, by the layers' labels.
+
+    The network is copied to float64 on the CPU, where a convolution multiplies what it reads and
+    nothing else: faster algorithms mix tiles of the input, and smear NaN.
+
+    Args:
+        module: The network, in eval mode.
+        records: Layers whose output is a map.
+        input_size: (rows, columns) of the input.
+        on_step: Called after each forward pass.
+    """
+    twin = copy.deepcopy(module).double().cpu()
+    by_axis = []
+    for dim in (2, 3):
+        by_axis.append(_probe_axis(twin, records, input_size, dim, on_step))
+    rows, columns = by_axis
+    return {record.label: Measured(rows[record.label], columns[record.label]) for record in records}
+
+
+def steps(input_size: tuple[int, int]) -> int:
+    """Return how many forward passes a probe takes."""
+    return sum(-(-side // _BATCH) for side in input_size)
+
+
+def _probe_axis(
+    module: nn.Module,
+    records: Sequence[LayerRecord],
+    input_size: tuple[int, int],
+    dim: int,
+    on_step: Callable[[], None],
+) -> dict[str, Pairs]:
+    by_label = {record.label: record for record in records}
+    pixels = input_size[dim - 2]
+    seen: dict[str, list[NDArray[np.bool_]]] = {label: [] for label in by_label}
+
+    def keep(label: str, output: Tensor) -> Tensor:
+        broken = as_maps(output, by_label[label].layout).isnan()
+        return broken.any(dim=1).any(dim=2 if dim == 2 else 1)
+
+    for start in range(0, pixels, _BATCH):
+        group = range(start, min(start + _BATCH, pixels))
+        pictures = torch.zeros((len(group), 3, *input_size), dtype=torch.float64)
+        for i, pixel in enumerate(group):
+            pictures[i].select(dim - 1, pixel).fill_(torch.nan)
+        with (
+            torch.inference_mode(),
+            torch.backends.mkldnn.flags(enabled=False),
+            observe(module, list(by_label), keep, stop=True) as kept,
+        ):
+            module(pictures)
+        for label, broken in kept.items():
+            seen[label].append(broken.numpy())
+        on_step()
+    return {label: _pairs(np.concatenate(parts)) for label, parts in seen.items()}
+
+
+def _pairs(broken: NDArray[np.bool_]) -> Pairs:
+    """Return (first, last) pixel per unit from (pixels, units) of who turned NaN."""
+    pixels, units = broken.shape
+    some = broken.any(axis=0)
+    first = np.where(some, broken.argmax(axis=0), NO_FIRST)
+    last = np.where(some, pixels - 1 - broken[::-1].argmax(axis=0), NO_LAST)
+    return tuple((int(first[i]), int(last[i])) for i in range(units))
+
+
+def disagreement(record: LayerRecord, measured: Measured) -> str | None:
+    """Return where the algebra and the measurement of a layer differ; None where they agree."""
+    field = record.receptive_field
+    if field is None:
+        return None
+    for name, told, found, besides in (
+        ("row", field.rows, measured.rows, field.besides[0]),
+        ("column", field.columns, measured.columns, field.besides[1]),
+    ):
+        expected = tuple(_hull(pair, besides) for pair in told)
+        for i, (one, other) in enumerate(zip(expected, found, strict=True)):
+            if one != other:
+                return f"{name} {i} reads {other[0]} to {other[1]}, not {one[0]} to {one[1]}"
+    return None
+
+
+def _hull(pair: tuple[int, int], besides: tuple[int, int] | None) -> tuple[int, int]:
+    return pair if besides is None else (min(pair[0], besides[0]), max(pair[1], besides[1]))

@@ -1,0 +1,1 @@
+"""Records and results as JSON-able dicts, and as tables for a terminal."""

@@ -1,0 +1,48 @@
+"""What the documents of all commands have in common."""
+
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+
+from cnnviz.receptive_field.algebra import ReceptiveField
+
+SCHEMA_VERSION = 1
+
+
+def to_json(document: Mapping[str, object]) -> str:
+    """Return a document as indented JSON text with a line end."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Names of files that are not UTF-8 hold lone surrogates; Python escapes them as JSON does.
+    return text.encode(errors="backslashreplace").decode()
+
+
+def field_entry(field: ReceptiveField | None) -> dict[str, object] | None:
+    """Return a receptive field as the documents have it."""
+    if field is None:
+        return None
+    return {
+        "size": list(field.size),
+        "stride": [plain_number(step) for step in field.stride],
+        "start": list(field.start),
+        "global": field.is_global,
+        "aligned": field.aligned,
+    }
+
+
+def plain_number(value: Fraction) -> int | float:
+    """Return a fraction as JSON has it: whole where it is whole."""
+    return value.numerator if value.denominator == 1 else float(value)
+
+
+def field_texts(field: ReceptiveField | None) -> tuple[str, str]:
+    """Return size and stride of a receptive field as a table has them: `27`, or `7×1`."""
+    if field is None:
+        return "–", "–"
+    size = _pair(*(str(side) for side in field.size))
+    hull = "" if field.aligned else " hull"
+    reach = " global" if field.is_global else ""
+    return f"{size}{hull}{reach}", _pair(*(str(step) for step in field.stride))
+
+
+def _pair(rows: str, columns: str) -> str:
+    return rows if rows == columns else f"{rows}×{columns}"

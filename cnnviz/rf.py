@@ -1,0 +1,144 @@
+"""The receptive fields of one unit per layer: where they lie, and their pictures."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cnnviz.errors import UsageError
+from cnnviz.hooks import observe
+from cnnviz.images import Box
+from cnnviz.maps import as_maps
+from cnnviz.models import LoadedModel
+from cnnviz.receptive_field.algebra import ReceptiveField
+from cnnviz.receptive_field.effective import SHARES, Effective
+from cnnviz.render.boxes import FieldBox, draw_boxes
+from cnnviz.render.canvas import Header
+from cnnviz.render.png import encode_png
+from cnnviz.tracer import LayerRecord
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One place on the map of a layer.
+
+    Attributes:
+        record: The layer.
+        field: Its receptive field.
+        at: (row, column) on the map.
+        effective: Its effective receptive field, where that was asked for.
+        verified: Whether a measurement agreed; None where none was made.
+    """
+
+    record: LayerRecord
+    field: ReceptiveField
+    at: tuple[int, int]
+    effective: Effective | None = None
+    verified: bool | None = None
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """The input pixels that it really reads, (x0, y0, x1, y1), end exclusive."""
+        return self.field.box(*self.at)
+
+    @property
+    def theoretical_box(self) -> Box:
+        """The input pixels that it would read without a border, (x0, y0, x1, y1)."""
+        y0, x0 = (float(self.field.stride[i] * self.at[i] + self.field.start[i]) for i in (0, 1))
+        return x0, y0, x0 + self.field.size[1], y0 + self.field.size[0]
+
+
+def place_unit(record: LayerRecord, place: str | tuple[int, int]) -> tuple[int, int]:
+    """Return (row, column) of a unit: the centre, or the one asked for.
+
+    Raises:
+        UsageError: If the map has no such unit.
+    """
+    rows, columns = record.grid or (1, 1)
+    if isinstance(place, str):
+        return rows // 2, columns // 2
+    if place[0] >= rows or place[1] >= columns:
+        raise UsageError(
+            f"layer {record.label} has no unit {place[0]},{place[1]}: its map is {rows}x{columns}"
+        )
+    return place
+
+
+def strongest_units(
+    model: LoadedModel, picture: Tensor, records: Sequence[LayerRecord]
+) -> dict[str, tuple[int, int]]:
+    """Return (row, column) of the largest value of any channel, by layer.
+
+    Args:
+        model: The network.
+        picture: (1, 3, H, W) float32, preprocessed.
+        records: The layers.
+    """
+    by_label = {record.label: record for record in records}
+
+    def keep(label: str, output: Tensor) -> tuple[int, int]:
+        strength = as_maps(output, by_label[label].layout)[0].amax(dim=0)
+        place = int(strength.argmax())
+        return place // strength.shape[1], place % strength.shape[1]
+
+    with torch.inference_mode(), observe(model.module, list(by_label), keep, stop=True) as found:
+        model.module(picture.to(model.device))
+    return found
+
+
+def draw_units(
+    model: LoadedModel, units: Sequence[Unit], photo: Image.Image, key: str
+) -> Iterator[tuple[str, bytes]]:
+    """Yield file names and PNG bytes: a picture per layer, then all boxes nested.
+
+    Args:
+        model: The network.
+        units: From shallow to deep.
+        photo: RGB, upright.
+        key: The photo's name.
+    """
+    rows, columns = model.preprocess.input_size
+    seen = model.preprocess.to_photo((0, 0, columns, rows), photo.size)
+    boxes = [_field_box(model, unit, photo) for unit in units]
+    about = {"model": model.name, "weights": model.weights, "image": key}
+    for unit, box in zip(units, boxes, strict=True):
+        header = Header(f"What a unit of {unit.record.label} sees", (f"{model.name} · {key}",))
+        heat = unit.effective.heat if unit.effective else None
+        fields = [box, *_mass_boxes(model, unit, photo)]
+        picture = draw_boxes(photo, fields, header, seen=seen, heat=heat)
+        name = unit.record.label.replace("/", "_")
+        yield f"{name}.png", encode_png(picture, {**about, "layer": unit.record.label})
+    header = Header(f"{model.name}: what one unit of each layer sees", (key,))
+    yield "overview.png", encode_png(draw_boxes(photo, boxes, header, seen=seen), about)
+
+
+def _field_box(model: LoadedModel, unit: Unit, photo: Image.Image) -> FieldBox:
+    box = model.preprocess.to_photo(unit.theoretical_box, photo.size)
+    size = "×".join(map(str, dict.fromkeys(unit.field.size)))
+    note = f"{size} pixels, unit {unit.at[0]},{unit.at[1]}"
+    return FieldBox(unit.record.label, note + (", global" if unit.field.is_global else ""), box)
+
+
+def _mass_boxes(model: LoadedModel, unit: Unit, photo: Image.Image) -> list[FieldBox]:
+    if unit.effective is None:
+        return []
+    boxes = []
+    row, column = unit.effective.centre
+    for share in reversed(SHARES):
+        side = unit.effective.mass_side(share)
+        if side is not None:
+            # A pixel's centre lies half a pixel from its edge.
+            x, y = column + 0.5 - side / 2, row + 0.5 - side / 2
+            box = model.preprocess.to_photo((x, y, x + side, y + side), photo.size)
+            boxes.append(FieldBox(f"{share:.0%} of the gradient", f"{side} pixels", box))
+    return boxes
+
+
+def blank_photo(size: tuple[int, int]) -> Image.Image:
+    """Return a grey picture of (rows, columns) to draw boxes on where there is no photo."""
+    rows, columns = np.indices(size)
+    squares = (rows * 8 // size[0] + columns * 8 // size[1]) % 2
+    return Image.fromarray(np.where(squares, 205, 220).astype(np.uint8)).convert("RGB")
