@@ -133,15 +133,17 @@ def test_the_manifest_is_the_document(model: LoadedModel, tmp_path: Path) -> Non
 def rendered(told: MapsReport) -> str:
     console = Console(width=200, force_terminal=False)
     with console.capture() as captured:
-        console.print(told.table())
+        console.print(told.tables()[0])
     return captured.get()
 
 
 def test_the_table_has_a_row_per_layer_with_its_file(model: LoadedModel) -> None:
     header, first, second = rendered(report(model, some(), some(nan=3, dead=1))).splitlines()
-    assert header.split() == ["layer", "shape", "min", "mean", "max", "zeros", "dead", "file"]
+    assert header.split() == (
+        ["layer", "shape", "field", "stride", "min", "mean", "max", "zeros", "dead", "file"]
+    )
     assert first.split() == [
-        "0", "2×8×8", "0", "0.25", "1", "50%", "0/2", "out/cat.jpg/0.png",
+        "0", "2×8×8", "1", "1", "0", "0.25", "1", "50%", "0/2", "out/cat.jpg/0.png",
     ]  # fmt: skip
     assert "3 NaN" in second
     assert "1/2" in second

@@ -155,7 +155,7 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
     if as_json:
         output.document(report.document())
     elif report.result.statistics:
-        output.table(report.table(), report.table(files=False))
+        output.table(*report.tables())
     for layer in report.skipped:
         output.note(f"skipped {layer.record.label}: {layer.reason}")
     for outcome in report.result.outcomes:

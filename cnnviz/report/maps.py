@@ -99,21 +99,26 @@ class MapsReport:
         place = f": {(self._folder / '<layer>.png').as_posix()}" if pictures else ""
         return f"{pictures} files in {self.out}{place}{failed}"
 
-    def table(self, *, files: bool = True) -> Table:
-        """Return one row per layer: shape, values, and where its pictures are.
+    def tables(self) -> list[Table]:
+        """Return one row per layer, with fewer and fewer columns for narrow terminals."""
+        return [self._table(without) for without in ((), ("file",), ("file", "field", "stride"))]
 
-        Args:
-            files: Whether there is a column for that; it is the widest.
-        """
+    def _table(self, without: Sequence[str]) -> Table:
         table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column("layer", style="cyan", overflow="fold")
-        for name in ("shape", "field", "stride", "min", "mean", "max", "zeros", "dead"):
-            table.add_column(name, justify="right", no_wrap=True)
-        if files:
-            table.add_column("file", overflow="fold")
-        for plan, found in zip(self.plans, self.result.statistics, strict=False):
-            file = [escape((self._folder / plan.file_name).as_posix())] if files else []
-            table.add_row(*_row(plan, found), *file)
+        rows = [
+            {**_row(plan, found), "file": escape((self._folder / plan.file_name).as_posix())}
+            for plan, found in zip(self.plans, self.result.statistics, strict=False)
+        ]
+        titles = [title for title in rows[0] if title not in without] if rows else []
+        for title in titles:
+            text = title in ("layer", "file")
+            style = "cyan" if title == "layer" else ""
+            table.add_column(
+                title, style=style, justify="left" if text else "right",
+                no_wrap=not text, overflow="fold",
+            )  # fmt: skip
+        for row in rows:
+            table.add_row(*(row[title] for title in titles))
         return table
 
     @property
@@ -151,14 +156,18 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _row(plan: LayerPlan, found: Statistics) -> list[str]:
+def _row(plan: LayerPlan, found: Statistics) -> dict[str, str]:
     broken = found.nan + found.infinite
     dead = f"{found.dead_channels}/{len(found.low)}"
-    return [
-        escape(plan.record.label),
-        "×".join(map(str, plan.record.output_shape[1:])),
-        *field_texts(plan.record.receptive_field),
-        *(f"{value:.3g}" for value in (found.min, found.mean, found.max)),
-        f"[red]{broken} NaN[/red]" if broken else f"{found.zero_fraction:.0%}",
-        f"[red]{dead}[/red]" if found.dead_channels else dead,
-    ]
+    field, stride = field_texts(plan.record.receptive_field)
+    return {
+        "layer": escape(plan.record.label),
+        "shape": "×".join(map(str, plan.record.output_shape[1:])),
+        "field": field,
+        "stride": stride,
+        "min": f"{found.min:.3g}",
+        "mean": f"{found.mean:.3g}",
+        "max": f"{found.max:.3g}",
+        "zeros": f"[red]{broken} NaN[/red]" if broken else f"{found.zero_fraction:.0%}",
+        "dead": f"[red]{dead}[/red]" if found.dead_channels else dead,
+    }
