@@ -1,0 +1,36 @@
+"""What many tests start from: tiny networks as loaded models, and the real photos."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cnnviz.images import Preprocess
+from cnnviz.models import LoadedModel, load_model
+
+LoadToy = Callable[..., LoadedModel]
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[Path]:
+    found = sorted((Path(__file__).parents[1] / "sample_images").glob("*.jpg"))
+    assert found, "the sample images are part of the project"
+    return found
+
+
+@pytest.fixture
+def as_model() -> LoadToy:
+    """Wrap any network as a loaded model that takes pictures as they are, 0 to 1."""
+
+    def wrap(module: nn.Module, size: tuple[int, int] = (8, 8)) -> LoadedModel:
+        preprocess = Preprocess(size, size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        return LoadedModel(module.eval(), preprocess, None, "toy", "none", torch.device("cpu"))
+
+    return wrap
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> LoadedModel:
+    return load_model("demo", "none", device="cpu", input_size=64)
