@@ -52,14 +52,15 @@ class LayoutReader:
     _by_shape: dict[tuple[int, ...], Layout] = field(default_factory=dict)
     _grids: list[tuple[int, int]] = field(default_factory=list)
 
-    def read(self, type_name: str, shape: tuple[int, ...]) -> Layout:
+    def read(self, type_name: str, shape: tuple[int, ...], known: Axes | None = None) -> Layout:
         """Return the layout of an output of `shape`, the batch axis first.
 
         Args:
             type_name: The class name of the module that gave the output.
             shape: The output's shape for a batch of one picture.
+            known: MAPS or MAPS_LAST where it is certain which axes are rows and columns.
         """
-        layout = self._read(type_name, shape)
+        layout = _maps(shape, known) if known else self._read(type_name, shape)
         self._by_shape[shape] = layout
         if layout.grid is not None:
             self._grids.append(layout.grid)
@@ -88,9 +89,7 @@ class LayoutReader:
         return _unknown(shape, f"no layer before has a grid of {count} positions")
 
     def _read_maps(self, type_name: str, shape: tuple[int, ...]) -> Layout:
-        _, second, third, fourth = shape
-        first = Layout(Axes.MAPS, second, (third, fourth))
-        last = Layout(Axes.MAPS_LAST, fourth, (second, third))
+        first, last = _maps(shape, Axes.MAPS), _maps(shape, Axes.MAPS_LAST)
         if any(word in type_name for word in _CHANNELS_FIRST) or type_name == "LayerNorm2d":
             return first
         if type_name in _CHANNELS_LAST:
@@ -115,6 +114,13 @@ class LayoutReader:
             size in ((rows, columns), (rows // 2, columns // 2), (-(-rows // 2), -(-columns // 2)))
             for rows, columns in (self.input_size, *self._grids)
         )
+
+
+def _maps(shape: tuple[int, ...], axes: Axes) -> Layout:
+    _, second, third, fourth = shape
+    if axes is Axes.MAPS:
+        return Layout(axes, second, (third, fourth))
+    return Layout(axes, fourth, (second, third))
 
 
 def _unknown(shape: tuple[int, ...], why: str) -> Layout:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from cnnviz.errors import ModelError
-from cnnviz.layout import Layout, LayoutReader
+from cnnviz.layout import Axes, Layout, LayoutReader
 from cnnviz.models import LoadedModel, load_structure
-from cnnviz.receptive_field.algebra import ReceptiveField, receptive_field
+from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field
 from cnnviz.selection import label
@@ -179,12 +179,10 @@ class _Recorder:
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[None]:
         """Record each module call while active; the hooks go on every exit."""
-        # A parameter in two modules has one name here, that of the first.
-        owned = {id(p): name for name, p in module.named_parameters()}
+        parameters = _parameters(module)
         with ExitStack() as stack:
             for name, child in module.named_modules():
-                parameters = {owned[id(p)]: p.numel() for p in child.parameters()}
-                self._attach(stack, name, child, parameters)
+                self._attach(stack, name, child, parameters[name])
             stack.enter_context(torch.no_grad())
             stack.enter_context(self._mode)
             yield
@@ -210,7 +208,9 @@ class _Recorder:
         self._calls[name] += 1
         tensor = first_tensor(output)
         shape = () if tensor is None else tuple(tensor.shape)
-        known, reason = self._receptive_field(None if tensor is None else self._mode.field(tensor))
+        found = None if tensor is None else self._mode.field(tensor)
+        layout = self._layouts.read(type(child).__name__, shape, _known_axes(found))
+        known, reason = self._receptive_field(found, layout.grid)
         self.records.append(
             LayerRecord(
                 name=name,
@@ -218,7 +218,7 @@ class _Recorder:
                 type=type(child).__name__,
                 leaf=call.leaf,
                 output_shape=shape,
-                layout=self._layouts.read(type(child).__name__, shape),
+                layout=layout,
                 params=self._count(parameters) if call.leaf else sum(parameters.values()),
                 macs=self._mode.macs - call.macs_before,
                 receptive_field=known,
@@ -231,14 +231,57 @@ class _Recorder:
         self._counted |= new
         return sum(parameters[name] for name in new)
 
-    def _receptive_field(self, found: Field | None) -> tuple[ReceptiveField | None, str | None]:
+    def _receptive_field(
+        self, found: Field | None, grid: tuple[int, int] | None
+    ) -> tuple[ReceptiveField | None, str | None]:
         if found is None:
             return None, "the output has no tensor"
         if found.unknown:
             return None, found.unknown
-        rows, columns = ([a for d in found.dims for a in d.axes if a.of == of] for of in (0, 1))
-        if len(rows) == 1 and len(columns) == 1:
-            return receptive_field(rows[0], columns[0], found.context, self._size), None
         if not found.reads_input:
             return None, "the output does not depend on the picture"
+        axes = [axis for dim in found.dims for axis in dim.axes]
+        if [axis.of for axis in axes] == [1, 0]:
+            return None, "the output's rows are the input's columns"
+        if len(axes) == 1:
+            axes = sorted((*axes, *_lone(found, axes[0].of)), key=lambda axis: axis.of)
+            if grid != tuple(map(len, axes)):
+                return None, "the output has only one spatial axis"
+        if len(axes) == 2:
+            return receptive_field(axes[0], axes[1], found.context, self._size), None
         return None, "the output has no spatial axes"
+
+
+def _parameters(module: nn.Module) -> dict[str, dict[str, int]]:
+    """Return name and length of the parameters of each module, those of its children too.
+
+    A parameter in two modules has one name here, that of the first.
+    """
+    owned = {id(p): name for name, p in module.named_parameters()}
+    found: dict[str, dict[str, int]] = {}
+    for name, child in module.named_modules(remove_duplicate=False):
+        own = {owned[id(p)]: p.numel() for p in child.parameters(recurse=False)}
+        found[name] = own
+        while own and name:
+            name = name.rpartition(".")[0]
+            found[name].update(own)
+    return found
+
+
+def _known_axes(field: Field | None) -> Axes | None:
+    """Return which axes are rows and columns, where the field tells."""
+    if field is None or len(field.dims) != 4 or field.dims[0].size != 1:
+        return None
+    of = [axis.of if (axis := field.axis(dim)) is not None else None for dim in range(4)]
+    return _AXES.get(tuple(of))
+
+
+_AXES: dict[tuple[int | None, ...], Axes] = {
+    (None, None, 0, 1): Axes.MAPS,
+    (None, 0, 1, None): Axes.MAPS_LAST,
+}
+
+
+def _lone(field: Field, known: int) -> list[Axis]:
+    """Return the axis of the one unit that is left of the other axis, where it was reduced."""
+    return [axis for axis in field.context if axis.of != known]

@@ -1,6 +1,8 @@
 """Watches every operator of a forward pass and carries a receptive field along with each tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from cnnviz.receptive_field.algebra import input_axis
 from cnnviz.receptive_field.field import Field, UnknownFieldError, plain
-from cnnviz.receptive_field.rules import CONSTANT, RULES, Rule, pointwise
+from cnnviz.receptive_field.rules import CONSTANT, RULES, Rule, fields_of, pointwise
 
 
 class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -31,6 +33,8 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
         self._fields: Any = WeakTensorKeyDictionary()
+        # Memory that was written to through a view. It is kept, so that none other takes its place.
+        self._tainted: dict[int, torch.UntypedStorage] = {}
         height, width = picture.shape[-2:]
         rows, columns = input_axis(0, height), input_axis(1, width)
         field = plain(picture.shape).with_axis(-2, rows).with_axis(-1, columns)
@@ -38,7 +42,12 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def field(self, tensor: Tensor) -> Field:
         """Return what a tensor's elements read of the input."""
-        return self._fields.get(tensor) or plain(tensor.shape)
+        known: Field | None = self._fields.get(tensor)
+        if known is not None:
+            return known
+        if self._tainted and tensor.untyped_storage()._cdata in self._tainted:
+            return _unknown(tensor.shape, _TAINTED)
+        return plain(tensor.shape)
 
     def __torch_dispatch__(
         self,
@@ -48,25 +57,30 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run an operator and follow it."""
-        result = _run(func, args, kwargs or {})
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
+        kwargs = kwargs or {}
+        operator = _operator(func)
+        result = _run(func, args, kwargs)
+        if operator.count is not None:
             # torch counts a multiplication and an addition as two.
-            self.macs += count(*args, **(kwargs or {}), out_val=result) // 2
-        arguments = self._bind(func, args, kwargs or {})
-        if any(field.reads_input for field in _operands(arguments)):
-            self._follow(func, arguments, result)
+            self.macs += operator.count(*args, **kwargs, out_val=result) // 2
+        arguments = self._bind(operator, args, kwargs)
+        operands = fields_of(arguments)
+        if any(field.reads_input for field in operands):
+            self._follow(operator, arguments, operands, result)
+        if operator.written:
+            self._write(operator, arguments, operands, args, kwargs)
         return result
 
     def _bind(
-        self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, operator: "_Operator", args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return arguments by name, each tensor replaced by its field."""
-        bound = {}
-        for i, argument in enumerate(func._schema.arguments):
-            default = argument.default_value if argument.has_default_value() else None
-            value = args[i] if i < len(args) else kwargs.get(argument.name, default)
-            bound[argument.name] = self._to_field(value)
+        bound = dict(operator.defaults)
+        for name, value in zip(operator.names, args, strict=False):
+            bound[name] = self._to_field(value)
+        for name, value in kwargs.items():
+            if name not in operator.outputs:
+                bound[name] = self._to_field(value)
         return bound
 
     def _to_field(self, value: Any) -> Any:
@@ -76,71 +90,171 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return [self._to_field(item) for item in value]
         return value
 
-    def _follow(self, func: OpOverload, arguments: dict[str, Any], result: Any) -> None:
-        name = func._schema.name.removeprefix("aten::")
+    def _follow(
+        self,
+        operator: "_Operator",
+        arguments: dict[str, Any],
+        operands: Sequence[Field],
+        result: Any,
+    ) -> None:
         if isinstance(result, list):
             start = 0
             for part in result:
                 size = part.shape[arguments.get("dim", 0)] if part.dim() else 1
-                self._set(name, func, {**arguments, "start": start, "index": start}, part)
-                start += size if name != "unbind" else 1
+                placed = {**arguments, "start": start, "index": start}
+                self._fields[part] = _apply(operator, placed, operands, tuple(part.shape))
+                start += size if operator.name != "unbind" else 1
             return
-        outputs = [result] if isinstance(result, Tensor) else result
+        outputs = [result] if isinstance(result, Tensor) else result or ()
         for output in outputs:
             if isinstance(output, Tensor):
-                self._set(name, func, arguments, output)
+                self._fields[output] = _apply(operator, arguments, operands, tuple(output.shape))
 
-    def _set(self, name: str, func: OpOverload, arguments: dict[str, Any], output: Tensor) -> None:
-        field = _apply(name, func, arguments, tuple(output.shape))
-        before = self.field(output)
-        if func._schema.is_mutable and any(
-            other.reads_input and other is not before for other in _operands(arguments)
-        ):
-            self._taint(output)
-        self._fields[output] = field
+    def _write(
+        self,
+        operator: "_Operator",
+        arguments: Mapping[str, Any],
+        operands: Sequence[Field],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        """Give up on other tensors in memory that was written to, unless they read the same."""
+        for position, name in operator.written:
+            tensor = args[position] if position < len(args) else kwargs.get(name)
+            before = arguments.get(name)
+            if not isinstance(tensor, Tensor):
+                # A list of tensors: what is now in them is not followed.
+                for part in tensor or ():
+                    self._fields[part] = _unknown(part.shape, f"aten::{operator.name}: a list")
+                continue
+            read = isinstance(before, Field) and before.reads_input
+            others = any(field.reads_input and field is not before for field in operands)
+            if others or (read and operator.rule is not pointwise):
+                self._taint(tensor)
 
     def _taint(self, written: Tensor) -> None:
-        """Give up on the tensors whose memory was written to through another one."""
-        storage = written.untyped_storage()._cdata
+        storage = written.untyped_storage()
+        alone = written.numel() * written.element_size() == storage.nbytes()
         for tensor in list(self._fields):
-            if tensor is not written and tensor.untyped_storage()._cdata == storage:
-                why = "written to through a view of it"
-                self._fields[tensor] = Field(plain(tensor.shape).dims, unknown=why)
+            if tensor is not written and tensor.untyped_storage()._cdata == storage._cdata:
+                self._fields[tensor] = _unknown(tensor.shape, _TAINTED)
+        if not alone:
+            # The rest of the memory may be looked at later, through a tensor not yet seen.
+            self._tainted[storage._cdata] = storage
 
 
-def _run(func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Run an operator; batch normalisation on meta, which is slow there, is told what it gives."""
-    if func is torch.ops.aten.native_batch_norm.default and args[0].is_meta and not args[5]:
-        return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
-    return func(*args, **kwargs)
+_TAINTED = "written to through a view of it"
 
 
-def _operands(arguments: Mapping[str, Any]) -> list[Field]:
-    fields: list[Field] = []
-    for value in arguments.values():
-        items = value if isinstance(value, list) else [value]
-        fields.extend(item for item in items if isinstance(item, Field))
-    return fields
+@dataclass(frozen=True)
+class _Operator:
+    """What is asked of an operator at every call.
+
+    Attributes:
+        name: Its name as the rules have it: without `aten::`, and mostly without the `_` at the
+            end of what works in place.
+        rule: How fields go through it; None where nothing tells.
+        constant: Whether the result reads nothing.
+        count: Twice the multiply-adds; None where there are none.
+        names: Of the arguments, in order.
+        defaults: Of the arguments that have any; None for all others.
+        outputs: Names of arguments that only receive the result.
+        written: Position and name of the arguments that are written to.
+    """
+
+    name: str
+    rule: Rule | None
+    constant: bool
+    count: Callable[..., int] | None
+    names: tuple[str, ...]
+    defaults: Mapping[str, Any]
+    outputs: frozenset[str]
+    written: tuple[tuple[int, str], ...]
 
 
-def _apply(name: str, func: OpOverload, arguments: dict[str, Any], shape: tuple[int, ...]) -> Field:
-    """Return the field of an operator's result, unknown with the reason where no rule tells."""
+@cache
+def _operator(func: OpOverload) -> _Operator:
+    schema = func._schema
+    name = schema.name.removeprefix("aten::")
     base = name if name in RULES or name in CONSTANT else name.removesuffix("_")
-    if base in CONSTANT:
-        return plain(shape)
-    for field in _operands(arguments):
-        if field.unknown:
-            return Field(plain(shape).dims, unknown=field.unknown)
     rule: Rule | None = RULES.get(base)
     if rule is None and torch.Tag.pointwise in func.tags:
         rule = pointwise
-    if rule is None:
-        return Field(plain(shape).dims, unknown=f"no rule for the operator aten::{base}")
+    given = [argument for argument in schema.arguments if not argument.is_out]
+    return _Operator(
+        name=base,
+        rule=rule,
+        constant=base in CONSTANT,
+        count=flop_registry.get(func._overloadpacket),
+        names=tuple(argument.name for argument in given),
+        defaults={a.name: a.default_value if a.has_default_value() else None for a in given},
+        outputs=frozenset(argument.name for argument in schema.arguments if argument.is_out),
+        written=tuple(
+            (i, argument.name) for i, argument in enumerate(schema.arguments) if argument.is_write
+        ),
+    )
+
+
+def _run(func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Run an operator; on meta, those that are common and slow there are told what they give."""
+    if not kwargs and args and isinstance(args[0], Tensor) and args[0].is_meta:
+        first = args[0]
+        if func is torch.ops.aten.native_batch_norm.default and not args[5]:
+            return torch.empty_like(first), first.new_empty(0), first.new_empty(0)
+        if func in _SHAPED_AS_THE_FIRST and first.is_floating_point() and _fits(first, args[1:]):
+            return first if func._schema.is_mutable else torch.empty_like(first)
+    return func(*args, **kwargs)
+
+
+_ATEN = torch.ops.aten
+_SHAPED_AS_THE_FIRST = {
+    _ATEN.relu.default, _ATEN.relu_.default, _ATEN.silu.default, _ATEN.silu_.default,
+    _ATEN.sigmoid.default, _ATEN.sigmoid_.default, _ATEN.gelu.default,
+    _ATEN.hardswish.default, _ATEN.hardswish_.default, _ATEN.hardsigmoid.default,
+    _ATEN.hardsigmoid_.default, _ATEN.hardtanh.default, _ATEN.hardtanh_.default,
+    _ATEN.add.Tensor, _ATEN.add_.Tensor, _ATEN.mul.Tensor, _ATEN.mul_.Tensor,
+}  # fmt: skip
+
+
+def _fits(first: Tensor, others: tuple[Any, ...]) -> bool:
+    """Return whether operands can be broadcast to the first, and are of its type."""
+    for other in others:
+        if isinstance(other, Tensor) and (
+            not other.is_meta
+            or other.dtype != first.dtype
+            or other.dim() > first.dim()
+            or any(
+                size not in (1, ours)
+                for ours, size in zip(first.shape[::-1], other.shape[::-1], strict=False)
+            )
+        ):
+            return False
+    return True
+
+
+def _unknown(shape: Sequence[int], reason: str) -> Field:
+    return Field(plain(shape).dims, unknown=reason)
+
+
+def _apply(
+    operator: _Operator,
+    arguments: dict[str, Any],
+    operands: Sequence[Field],
+    shape: tuple[int, ...],
+) -> Field:
+    """Return the field of an operator's result, unknown with the reason where no rule tells."""
+    if operator.constant:
+        return plain(shape)
+    for field in operands:
+        if field.unknown:
+            return _unknown(shape, field.unknown)
+    if operator.rule is None:
+        return _unknown(shape, f"no rule for the operator aten::{operator.name}")
     try:
-        field = rule(arguments, shape)
+        field = operator.rule(arguments, shape)
     except UnknownFieldError as why:
-        return Field(plain(shape).dims, unknown=f"aten::{base}: {why}")
+        return _unknown(shape, f"aten::{operator.name}: {why}")
     if field.shape != shape:
         # An output beside the main one, such as the mean that a normalisation used.
-        return Field(plain(shape).dims, unknown=f"aten::{base}: an output beside the main one")
+        return _unknown(shape, f"aten::{operator.name}: an output beside the main one")
     return field

@@ -5,20 +5,23 @@ turn NaN are those that read the row. That is exact, and knows nothing of the al
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnviz.hooks import observe
 from cnnviz.maps import as_maps
 from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
 from cnnviz.tracer import LayerRecord
 
-_BATCH = 8
+# Input pixels of one forward pass: as many pictures as fit.
+_PIXELS = 8 * 224 * 224
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -45,7 +48,7 @@ def probe(
 ) -> dict[str, Measured]:
     """Return what the units of layers read, by the layers' labels.
 
-    The network is copied to float64 on the CPU, where a convolution multiplies what it reads and
+    The network is copied to float64 on the CPU, where an operator computes with what it reads and
     nothing else: faster algorithms mix tiles of the input, and smear NaN.
 
     Args:
@@ -64,7 +67,33 @@ def probe(
 
 def steps(input_size: tuple[int, int]) -> int:
     """Return how many forward passes a probe takes."""
-    return sum(-(-side // _BATCH) for side in input_size)
+    return sum(-(-side // _batch(input_size)) for side in input_size)
+
+
+def _batch(input_size: tuple[int, int]) -> int:
+    return max(_PIXELS // (input_size[0] * input_size[1]), 1)
+
+
+class _OneChannel(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Runs each convolution on the mean of the channels, with one weight for all.
+
+    A convolution's output is NaN where any channel of its group is NaN under its window, whatever
+    the finite weights are: their number only takes time, most of all in float64.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run an operator."""
+        if func is not torch.ops.aten.convolution.default:
+            return func(*args, **(kwargs or {}))
+        source, weight, _, *options, groups = args
+        transposed = options[3]
+        mean = source.unflatten(1, (groups, -1)).mean(dim=2)
+        window = weight.new_full((groups, 1, *weight.shape[2:]), 1 / weight[0, 0].numel())
+        told = func(mean, window, None, *options, groups).unsqueeze(2)
+        outputs = weight.shape[1] if transposed else weight.shape[0] // groups
+        return told.expand(-1, -1, outputs, *told.shape[3:]).flatten(1, 2)
 
 
 def _probe_axis(
@@ -82,15 +111,19 @@ def _probe_axis(
         broken = as_maps(output, by_label[label].layout).isnan()
         return broken.any(dim=1).any(dim=2 if dim == 2 else 1)
 
-    for start in range(0, pixels, _BATCH):
-        group = range(start, min(start + _BATCH, pixels))
-        pictures = torch.zeros((len(group), 3, *input_size), dtype=torch.float64)
+    # Noise, because some networks divide by what is zero for an even picture.
+    noise = torch.rand((3, *input_size), generator=torch.Generator().manual_seed(0)).double()
+    batch = _batch(input_size)
+    for start in range(0, pixels, batch):
+        group = range(start, min(start + batch, pixels))
+        pictures = noise.repeat(len(group), 1, 1, 1)
         for i, pixel in enumerate(group):
             pictures[i].select(dim - 1, pixel).fill_(torch.nan)
         with (
-            torch.inference_mode(),
-            torch.backends.mkldnn.flags(enabled=False),
+            # In inference mode a mode would see whole composite operators.
+            torch.no_grad(),
             observe(module, list(by_label), keep, stop=True) as kept,
+            _OneChannel(),  # type: ignore[no-untyped-call]
         ):
             module(pictures)
         for label, broken in kept.items():

@@ -7,11 +7,12 @@ A rule takes the operator's arguments by the names of its schema, each tensor re
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 import numpy as np
 
-from cnnviz.receptive_field.algebra import Axis, Taps, joined, listed, window
+from cnnviz.receptive_field.algebra import NO_LAST, Axis, Taps, joined, listed, window
 from cnnviz.receptive_field.field import (
     Atom,
     Dim,
@@ -30,10 +31,11 @@ Rule = Callable[[Arguments, Shape], Field]
 
 def pointwise(arguments: Arguments, shape: Shape) -> Field:
     """Elements meet one by one, broadcast to the result."""
-    return met(_fields(arguments), shape)
+    return met(fields_of(arguments), shape)
 
 
-def _fields(arguments: Arguments) -> list[Field]:
+def fields_of(arguments: Arguments) -> list[Field]:
+    """Return the fields among an operator's arguments, in lists too."""
     found: list[Field] = []
     for value in arguments.values():
         items = value if isinstance(value, (list, tuple)) else [value]
@@ -55,7 +57,12 @@ def _along(field: Field, dim: int, taps: Taps) -> Field:
     """Apply taps to one dimension."""
     axis = field.axis(dim)
     if axis is not None:
-        return field.with_axis(dim, axis.read(taps))
+        read = axis.read(taps)
+        field = field.with_axis(dim, read)
+        if read.last.max(initial=NO_LAST) == NO_LAST:
+            # All of it is padding: along the other axis too, nothing is read.
+            return Field(plain(field.shape).dims, field.context, field.unknown)
+        return field
     if field.dims[dim].axes:
         raise UnknownFieldError("a window over merged rows and columns")
     return field.with_dim(dim, Dim((Atom(len(taps.table)),)))
@@ -141,9 +148,23 @@ def reduction(arguments: Arguments, shape: Shape) -> Field:
 
 
 def softmax(arguments: Arguments, shape: Shape) -> Field:
-    """Every element along one dimension sees the others."""
+    """Every element itself, and through the sum all others along one dimension."""
+    return _normalized(arguments["self"], [arguments["dim"]])
+
+
+def accumulation(arguments: Arguments, shape: Shape) -> Field:
+    """Every element and those before it along one dimension."""
     field: Field = arguments["self"]
-    return field.mixed([arguments["dim"]])
+    dim = arguments["dim"]
+    place = np.arange(field.dims[dim].size)
+    if not field.dims[dim].axes:
+        return field
+    return _along(field, dim, listed(Fraction(1), np.minimum(place[:, None], place[None])))
+
+
+def sorting(arguments: Arguments, shape: Shape) -> Field:
+    """Any element along one dimension may end up in any place."""
+    return arguments["self"].mixed([arguments["dim"]])  # type: ignore[no-any-return]
 
 
 def batch_norm(arguments: Arguments, shape: Shape) -> Field:
@@ -185,15 +206,22 @@ def restrided(arguments: Arguments, shape: Shape) -> Field:
 
 
 def squeeze(arguments: Arguments, shape: Shape) -> Field:
-    """Dimensions of length 1 are dropped, or put in."""
+    """Dimensions of length 1 are dropped: all, or those that are named."""
     field: Field = arguments["self"]
-    kept = [dim for dim in field.dims if dim.size > 1]
-    lone = [axis for dim in field.dims if dim.size == 1 for axis in dim.axes]
-    sizes = iter(kept)
-    dims = tuple(Dim(()) if size == 1 else next(sizes) for size in shape)
-    if len(shape) == len(field.dims):
-        return field
+    count = len(field.dims)
+    named = arguments.get("dim")
+    listed_dims = range(count) if named is None else [named] if isinstance(named, int) else named
+    gone = {dim % count for dim in listed_dims if field.dims[dim].size == 1}
+    lone = [axis for dim in gone for axis in field.dims[dim].axes]
+    dims = tuple(dim for i, dim in enumerate(field.dims) if i not in gone)
     return Field(dims, merge_context((*field.context, *lone)), field.unknown)
+
+
+def unsqueeze(arguments: Arguments, shape: Shape) -> Field:
+    """A dimension of length 1 is put in."""
+    field: Field = arguments["self"]
+    place = arguments["dim"] % len(shape)
+    return Field((*field.dims[:place], Dim(()), *field.dims[place:]), field.context, field.unknown)
 
 
 def permute(arguments: Arguments, shape: Shape) -> Field:
@@ -266,11 +294,17 @@ def concatenation(arguments: Arguments, shape: Shape) -> Field:
     axes = [field.axis(dim) for field in fields]
     pure = all(axis or not e.axes for axis, e in zip(axes, entries, strict=True))
     if pure and len({axis.of for axis in axes if axis}) == 1:
+        if len({_seen_besides(field) for field in fields}) > 1:
+            raise UnknownFieldError("only some of the maps see more than their places")
         parts: list[Axis | int] = [a or e.size for a, e in zip(axes, entries, strict=True)]
         return result.with_axis(dim, joined(parts))
     if len(entries) == 2 and not entries[0].axes and not entries[1].front:
         return result.with_dim(dim, Dim(entries[1].atoms, front=entries[0].size))
     raise UnknownFieldError("tokens of several kinds in one dimension")
+
+
+def _seen_besides(field: Field) -> tuple[tuple[int, int, int], ...]:
+    return tuple((a.of, int(a.first[0]), int(a.last[0])) for a in field.context)
 
 
 def stacking(arguments: Arguments, shape: Shape) -> Field:
@@ -397,20 +431,26 @@ def _interpolated(
     inputs: int, outputs: int, scale: float | None, corners: bool, reach: int
 ) -> Taps:
     """Linear (reach 1) or cubic (reach 2) interpolation between `2*reach` neighbours."""
+    if reach == 1 and inputs == outputs:
+        # torch copies, whatever the scale.
+        return window(outputs, 1, 1, 0, 1)
     if corners:
         ratio = Fraction(inputs - 1, outputs - 1) if outputs > 1 else Fraction(0)
-        places = [i * ratio for i in range(outputs)]
+        below = [floor(i * ratio) for i in range(outputs)]
     else:
         ratio = _ratio(inputs, outputs, scale)
-        places = [(i + Fraction(1, 2)) * ratio - Fraction(1, 2) for i in range(outputs)]
+        below = [floor(ratio * (2 * i + 1) / 2 - Fraction(1, 2)) for i in range(outputs)]
         if reach == 1:
-            places = [max(place, Fraction(0)) for place in places]
-    rows = []
-    for place in places:
-        below = place.numerator // place.denominator
-        # A neighbour whose weight is zero is still read: zero times NaN is NaN.
-        rows.append([below + k for k in range(1 - reach, 1 + reach)])
-    table = np.array(rows, dtype=np.int64).reshape(outputs, 2 * reach)
+            below = [max(place, 0) for place in below]
+        else:
+            # In floats the first pixel's own place may lie a hair before it, as torch has it.
+            scaled = Fraction(float(ratio))
+            below = [
+                -1 if place == 0 and scaled * (2 * i + 1) < 1 else place
+                for i, place in enumerate(below)
+            ]
+    # A neighbour whose weight is zero is still read: zero times NaN is NaN.
+    table = np.array(below, dtype=np.int64)[:, None] + np.arange(1 - reach, 1 + reach)[None]
     taps = listed(ratio or Fraction(1), table)
     return Taps(taps.ratio, table.clip(0, inputs - 1), taps.low, taps.high)
 
@@ -448,6 +488,35 @@ def _resized(
     return field
 
 
+def channel_shuffle(arguments: Arguments, shape: Shape) -> Field:
+    """Channels in another order."""
+    return _channels(arguments["self"], 1, shape[1])
+
+
+def repetition(arguments: Arguments, shape: Shape) -> Field:
+    """Copies behind one another."""
+    field: Field = arguments["self"]
+    new = len(shape) - len(field.dims)
+    field = Field((*plain(shape[:new]).dims, *field.dims), field.context, field.unknown)
+    for dim, count in enumerate(arguments["repeats"]):
+        axis = field.axis(dim)
+        if count == 1:
+            continue
+        if axis is not None:
+            field = field.with_axis(dim, joined([axis] * count))
+        elif field.dims[dim].axes:
+            raise UnknownFieldError("merged rows and columns are repeated")
+        else:
+            field = field.with_dim(dim, Dim((Atom(shape[dim]),)))
+    return field
+
+
+def filled(arguments: Arguments, shape: Shape) -> Field:
+    """One value everywhere, which may be a tensor's; what was there is overwritten."""
+    value = arguments["value"]
+    return met([value], shape) if isinstance(value, Field) else plain(shape)
+
+
 def copied(arguments: Arguments, shape: Shape) -> Field:
     """The element of another tensor."""
     return met([arguments["src"]], shape)
@@ -473,13 +542,19 @@ RULES: dict[str, Rule] = {
         "avg_pool1d avg_pool2d avg_pool3d": pooling,
         "adaptive_avg_pool1d adaptive_avg_pool2d _adaptive_avg_pool2d _adaptive_avg_pool3d "
         "adaptive_max_pool2d adaptive_max_pool3d": adaptive_pooling,
-        "_softmax _log_softmax _safe_softmax cumsum cumprod logcumsumexp sort": softmax,
+        "_softmax _log_softmax _safe_softmax": softmax,
+        "cumsum cumprod logcumsumexp": accumulation,
+        "sort": sorting,
+        "channel_shuffle native_channel_shuffle": channel_shuffle,
+        "repeat": repetition,
+        "fill_": filled,
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
         "cudnn_batch_norm": batch_norm,
         "native_layer_norm": layer_norm,
         "native_group_norm": group_norm,
         "as_strided": restrided,
-        "squeeze unsqueeze": squeeze,
+        "squeeze": squeeze,
+        "unsqueeze": unsqueeze,
         "permute": permute,
         "transpose t": transpose,
         "expand": expand,
@@ -511,5 +586,6 @@ RULES: dict[str, Rule] = {
 CONSTANT: dict[str, str] = {
     **dict.fromkeys(("zeros_like", "ones_like", "empty_like", "full_like"), "the shape is read"),
     **dict.fromkeys(("new_zeros", "new_ones", "new_empty", "new_full"), "the device is read"),
-    **dict.fromkeys(("fill_", "zero_"), "what was there is overwritten"),
+    **dict.fromkeys(("rand_like", "randn_like"), "the shape is read"),
+    "zero_": "what was there is overwritten",
 }

@@ -138,7 +138,7 @@ def _lay_heat(
 
 def _colours(count: int) -> list[tuple[int, int, int]]:
     # The darkest ends of the colour map are left out: they do not stand off a photo.
-    places = np.linspace(0.12, 0.9, count) if count > 1 else [0.85]
+    places = np.linspace(0.12, 0.9, count) if count != 1 else [0.85]
     table = matplotlib.colormaps[_COLOURS](places, bytes=True)
     return [(int(r), int(g), int(b)) for r, g, b, _ in table]
 

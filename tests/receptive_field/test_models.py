@@ -1,0 +1,153 @@
+"""torchvision's networks: numbers worked out by hand, and algebra against probe."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from toys import compared
+
+from cnnviz.catalog import torchvision_names
+from cnnviz.models import load_model, load_structure
+from cnnviz.tracer import LayerRecord, trace
+
+HAND_MADE = [
+    ("alexnet", "features.12", 195, 32, 66),
+    ("vgg16", "features.30", 212, 32, 90),
+    ("resnet18", "layer1", 43, 4, 21),
+    ("resnet18", "layer2", 99, 8, 49),
+    ("resnet18", "layer3", 211, 16, 105),
+    ("resnet18", "layer4", 435, 32, 217),
+    ("resnet50", "layer4", 427, 32, 213),
+]
+
+
+@pytest.fixture(scope="module")
+def traced() -> dict[str, dict[str, LayerRecord]]:
+    names = {name for name, *_ in HAND_MADE}
+    return {name: {r.label: r for r in trace(name)} for name in names}
+
+
+@pytest.mark.parametrize(("name", "layer", "size", "stride", "padding"), HAND_MADE)
+def test_published_and_hand_made_numbers(
+    traced: dict[str, dict[str, LayerRecord]],
+    name: str, layer: str, size: int, stride: int, padding: int,
+) -> None:  # fmt: skip
+    field = traced[name][layer].receptive_field
+    assert field is not None
+    assert (field.size, field.stride) == ((size, size), (stride, stride))
+    assert field.start == (-padding, -padding)
+    assert field.aligned
+
+
+def test_totals_are_those_of_the_literature(traced: dict[str, dict[str, LayerRecord]]) -> None:
+    assert (traced["resnet18"][""].params, traced["resnet18"][""].macs) == (11689512, 1814073344)
+    assert traced["resnet50"][""].params == 25557032
+    # torchinfo adds one for each weight of a batch normalisation and each bias: 10,600 of them.
+    small = trace("resnet18", 64)[-1].macs
+    assert small == 148557824
+    assert round((small + 10600) / 1e6, 2) == 148.57
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "alexnet", "vgg16"])
+def test_leaves_sum_to_the_totals(traced: dict[str, dict[str, LayerRecord]], name: str) -> None:
+    records = traced[name].values()
+    whole = traced[name][""]
+    assert sum(r.params for r in records if r.leaf) == whole.params
+    assert sum(r.macs for r in records if r.leaf) == whole.macs
+
+
+QUICK = {
+    "alexnet": (64, 70), "squeezenet1_1": (33, 40), "resnet18": (40, 33),
+    "mobilenet_v3_small": (33, 40), "shufflenet_v2_x0_5": (40, 33), "mnasnet0_5": (33, 32),
+    "googlenet": (40, 33), "regnet_y_400mf": (40, 33),
+}  # fmt: skip
+SLOW = {
+    "vgg11_bn": (48, 40), "densenet121": (48, 33), "efficientnet_b0": (48, 40),
+    "inception_v3": (80, 76), "convnext_tiny": (40, 48), "resnet50": (48, 40),
+    "mobilenet_v2": (48, 40), "efficientnet_v2_s": (40, 33), "vit_b_32": (64, 64),
+}  # fmt: skip
+
+
+def hold(name: str, size: tuple[int, int]) -> None:
+    model = load_model(name, "none", device="cpu", input_size=size)
+    records = compared(model.module, size)
+    assert sum(r.receptive_field is not None for r in records.values()) > len(records) / 2
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_algebra_is_what_the_network_does(name: str) -> None:
+    hold(name, QUICK[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_the_algebra_is_what_larger_networks_do(name: str) -> None:
+    hold(name, SLOW[name])
+
+
+WINDOWS = ("swin", "maxvit")
+LEAST = [n for n in torchvision_names() if n.endswith(("_b0", "18", "11", "tiny", "121", "_400mf"))]
+
+
+def every_map_has_a_field(name: str) -> None:
+    model = load_structure(name)
+    # A scale of ones that ConvNeXt makes itself is real; nothing that is initialised is.
+    real = sum(p.numel() for p in model.module.parameters() if not p.is_meta)
+    assert real < 1e-3 * sum(p.numel() for p in model.module.parameters())
+    records = trace(model)
+    layers = [r for r in records if r.leaf and ("Conv" in r.type or "Pool" in r.type)]
+    assert layers
+    for record in layers:
+        assert record.receptive_field is not None, f"{record.label}: {record.reason}"
+        shape = (len(record.receptive_field.rows), len(record.receptive_field.columns))
+        assert record.grid == shape
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_every_convolution_and_pooling_has_a_field(name: str) -> None:
+    every_map_has_a_field(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in torchvision_names() if not n.startswith(WINDOWS)])
+def test_every_convolution_and_pooling_of_all_networks_has_a_field(name: str) -> None:
+    every_map_has_a_field(name)
+
+
+@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t", "maxvit_t"])
+def test_attention_in_windows_is_unknown_with_the_reason(name: str) -> None:
+    records = trace(name)
+    unknown = [r for r in records if r.receptive_field is None]
+    assert all(r.reason for r in unknown)
+    assert any("windows" in (r.reason or "") or "no rule" in (r.reason or "") for r in unknown)
+    assert records[-1].receptive_field is None
+
+
+def test_attention_over_all_tokens_is_global() -> None:
+    records = {r.label: r for r in trace("vit_b_32")}
+    field = records["encoder.layers.encoder_layer_0"].receptive_field
+    assert field is not None
+    assert field.is_global
+    assert not records["conv_proj"].receptive_field.is_global
+
+
+def test_squeeze_and_excitation_keeps_the_local_span_and_is_global() -> None:
+    records = {r.label: r for r in trace("mobilenet_v3_small")}
+    field = records["features.1.block.1"].receptive_field
+    assert field is not None
+    assert field.is_global
+    assert field.size == records["features.1.block.0.0"].receptive_field.size
+
+
+def test_tracing_leaves_a_module_as_it_was() -> None:
+    model = load_model("squeezenet1_1", "none", device="cpu")
+    module = model.module.train()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    trace(module, 64)
+    assert module.training
+    assert all(m.training for m in module.modules())
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
