@@ -95,7 +95,7 @@ class LayoutReader:
         if type_name in _CHANNELS_LAST:
             # Attention inside windows has (windows, positions) here, which is no picture.
             return last if self._is_grid(shape[1:3]) else _unknown(shape, "tokens in windows")
-        if second == third == fourth and (type_name == "Permute" or self._has_channels_last()):
+        if len(set(shape[1:])) == 1 and (type_name == "Permute" or self._has_channels_last()):
             return _unknown(shape, "as many channels as rows and columns, in either order")
         if shape in self._by_shape:
             return self._by_shape[shape]
