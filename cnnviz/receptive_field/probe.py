@@ -93,7 +93,7 @@ class _OneChannel(TorchDispatchMode):  # type: ignore[no-untyped-call]
         window = weight.new_full((groups, 1, *weight.shape[2:]), 1 / weight[0, 0].numel())
         told = func(mean, window, None, *options, groups).unsqueeze(2)
         outputs = weight.shape[1] if transposed else weight.shape[0] // groups
-        return told.expand(-1, -1, outputs, *told.shape[3:]).flatten(1, 2)
+        return told.expand(-1, -1, outputs, *told.shape[3:]).flatten(1, 2).contiguous()
 
 
 def _probe_axis(
