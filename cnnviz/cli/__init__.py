@@ -63,7 +63,7 @@ def _say(error: Exception, debug: bool, message: str = "") -> None:
 
 app = typer.Typer(
     cls=_Boundary,
-    help="See inside convolutional networks: feature maps as pictures and tables.",
+    help="See inside convolutional networks: feature maps, layers and receptive fields.",
     epilog="COMMAND --help tells more. Try: cnnviz maps PHOTO.jpg",
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
