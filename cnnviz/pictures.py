@@ -154,7 +154,9 @@ def _shape(maps: LayerMaps) -> str:
         said = f"the {len(maps.channels)} most active of {total} channels"
     else:
         said = f"{len(maps.channels)} of {total} channels" if len(maps.channels) < total else ""
-    return " · ".join(part for part in (record.type, f"{total}{size}", said) if part)
+    field = record.receptive_field
+    sees = f"field {field.size_text}, stride {field.stride_text}" if field else ""
+    return " · ".join(part for part in (record.type, f"{total}{size}", said, sees) if part)
 
 
 def _weights(model: LoadedModel) -> str:

@@ -117,8 +117,7 @@ def draw_units(
 
 def _field_box(model: LoadedModel, unit: Unit, photo: Image.Image) -> FieldBox:
     box = model.preprocess.to_photo(unit.theoretical_box, photo.size)
-    size = "×".join(map(str, dict.fromkeys(unit.field.size)))
-    note = f"{size} pixels, unit {unit.at[0]},{unit.at[1]}"
+    note = f"{unit.field.size_text} pixels, unit {unit.at[0]},{unit.at[1]}"
     return FieldBox(unit.record.label, note + (", global" if unit.field.is_global else ""), box)
 
 

@@ -210,6 +210,16 @@ class ReceptiveField:
     columns: tuple[tuple[int, int], ...]
     besides: tuple[tuple[int, int] | None, tuple[int, int] | None] = (None, None)
 
+    @property
+    def size_text(self) -> str:
+        """The size as people write it: `43`, or `1×7` where rows and columns differ."""
+        return _written(*self.size)
+
+    @property
+    def stride_text(self) -> str:
+        """The stride as people write it: `4`, or `1/2` after upsampling."""
+        return _written(*self.stride)
+
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """Return the pixels that a unit really reads, (x0, y0, x1, y1), end exclusive.
 
@@ -219,6 +229,10 @@ class ReceptiveField:
         if bottom == NO_LAST or right == NO_LAST:
             return 0, 0, 0, 0
         return left, top, right + 1, bottom + 1
+
+
+def _written(rows: Fraction | int, columns: Fraction | int) -> str:
+    return str(rows) if rows == columns else f"{rows}×{columns}"
 
 
 def receptive_field(

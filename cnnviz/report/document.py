@@ -38,11 +38,6 @@ def field_texts(field: ReceptiveField | None) -> tuple[str, str]:
     """Return size and stride of a receptive field as a table has them: `27`, or `7×1`."""
     if field is None:
         return "–", "–"
-    size = _pair(*(str(side) for side in field.size))
     hull = "" if field.aligned else " hull"
     reach = " global" if field.is_global else ""
-    return f"{size}{hull}{reach}", _pair(*(str(step) for step in field.stride))
-
-
-def _pair(rows: str, columns: str) -> str:
-    return rows if rows == columns else f"{rows}×{columns}"
+    return f"{field.size_text}{hull}{reach}", field.stride_text
