@@ -29,6 +29,14 @@ def command_lines():
     return [line for line in lines if re.match(r"(\S.*\| *)?cnnviz ", line)]
 
 
+def shown_below(line):
+    """Return the rows of output that the README shows for a command, but for those left out."""
+    text = (PROJECT / "README.md").read_text("utf-8")
+    _, found, after = text.partition(f"$ {line}\n")
+    rows = after.partition("```")[0].splitlines() if found else []
+    return [row for row in rows if row != "..."]
+
+
 def stand_in(model, path):
     """Save weights of the right names and shapes in a file of a few kilobytes."""
     with torch.device("meta"):
@@ -47,7 +55,7 @@ def prepare(line, folder):
         if not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(cat, folder / name)
-    for name in re.findall(r"(?<=maps )([a-z_]+)/(?= |$)", line):
+    for name in re.findall(r"(?:maps|find) ([a-z_]+)/?(?= |$)", line):
         (folder / name).mkdir(exist_ok=True)
         shutil.copy(cat, folder / name / "cat.jpg")
     for file, factory in re.findall(r"(\w+\.py):(\w+)", line):
@@ -95,5 +103,10 @@ def test_readme_command_runs(line, runs):
         pytest.skip("the README shows no command yet")
     done, folder = runs[line]
     assert done.returncode == 0, done.stderr
-    assert done.stdout
-    assert list(folder.rglob("manifest.json")), "no output folder"
+    printed = [row.split() for row in done.stdout.splitlines()]
+    assert printed
+    assert all(row.split() in printed for row in shown_below(line))
+    written = {"maps": "manifest.json", "rf": "overview.png"}.get(
+        line.split("cnnviz ")[1].split()[0]
+    )
+    assert written is None or list(folder.rglob(written)), "no output folder"
