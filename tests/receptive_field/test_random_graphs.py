@@ -213,7 +213,7 @@ class TestAlgebraIsProbe:
 
     @pytest.mark.slow
     @settings(
-        max_examples=400, deadline=None, database=None,
+        max_examples=400, deadline=None, database=None, derandomize=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )  # fmt: skip
     @given(GRAPHS, SIDES)
