@@ -1,5 +1,6 @@
 """Load a network by name, from a Python file, or with a checkpoint."""
 
+import gc
 import importlib.util
 import inspect
 import os
@@ -121,12 +122,25 @@ def load_structure(
     with _quiet_and_seeded(0):
         source = _find(name, weights, _pair(input_size), progress=False, structure=True)
         try:
-            with _WeightsOnMeta():
+            with uncollected(), _WeightsOnMeta():
                 module = source.build(None)
         except Exception:
             # A builder of one's own may look at the weights that it makes; then they are made.
             module = _build(name, source)
     return _loaded(name, source, module, torch.device("meta"))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep Python's collector from walking all of torch's objects because of the many that a
+    network's structure takes."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _WeightsOnMeta(TorchFunctionMode):

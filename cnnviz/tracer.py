@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cnnviz.errors import ModelError
 from cnnviz.layout import Axes, Layout, LayoutReader
-from cnnviz.models import LoadedModel, load_structure
+from cnnviz.models import LoadedModel, load_structure, uncollected
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field
@@ -116,7 +116,8 @@ def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerR
         ModelError: If the forward pass fails; it names the last layer that ran.
     """
     try:
-        return _trace_meta(module, input_size)
+        with uncollected():
+            return _trace_meta(module, input_size)
     except Exception:
         # A forward pass that looks at values, or makes tensors of its own on another device,
         # cannot run on meta. Whatever else is wrong fails in the real pass too, and is told.
