@@ -132,8 +132,10 @@ def load_structure(
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep Python's collector from walking all of torch's objects because of the many that a
-    network's structure takes."""
+    """Keep Python's collector from walking all of torch's objects, again and again.
+
+    The structure of a network and its trace make many objects at once, which wake it.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
