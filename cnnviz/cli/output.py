@@ -91,7 +91,9 @@ class Output:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TimeRemainingColumn(),
         )  # fmt: skip
-        shown = self.shows_progress and total > 1
-        with Progress(*columns, console=self._stderr, transient=True, disable=not shown) as bar:
+        if not self.shows_progress or total < 2:
+            yield lambda: None
+            return
+        with Progress(*columns, console=self._stderr, transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
