@@ -102,6 +102,6 @@ def number(value: float) -> str:
         mantissa, exponent = f"{value:.0e}".split("e")
         text = f"{mantissa}e{int(exponent)}"
     else:
-        places = 0 if size >= 9.95 else 1 if size >= 0.995 else 2 if size >= 0.00995 else 3
+        places = 0 if size >= 9.95 else 1 if size >= 0.995 else 2 if size >= 0.0995 else 3
         text = f"{value:.{places}f}"
     return text.replace("-", "−")
