@@ -138,7 +138,7 @@ def look(
 
     try:
         with torch.inference_mode(), observe(model.module, list(by_label), keep, stop=True) as kept:
-            model.module(batch.to(model.device))
+            model.module(batch.to(model.device, memory_format=torch.channels_last))
     except Exception as error:
         raise ModelError(
             f"{model.name} failed on a batch of {len(batch)} (--batch-size sets that): {error}"
