@@ -23,7 +23,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "render", "render.palette", "render.scale", "render.text", "render.canvas", "render.png",
         "render.grid", "render.bars", "render.photo", "render.boxes",
-        "receptive_field.rules", "receptive_field.dispatch",
+        "receptive_field.rules", "receptive_field.shapes", "receptive_field.dispatch",
         "demo", "demo.plane", "demo.textures", "demo.figures", "demo.scene", "demo.patterns",
         "demo.network", "demo.train",
     ),
@@ -52,12 +52,12 @@ ONLY = {
         "images", "models", "pictures", "rf", "render.bars", "render.boxes", "render.canvas",
         "render.grid", "render.photo", "render.png", "render.text", "demo.train",
     },
-    "torchvision": {"models", "demo.network"},
+    "torchvision": {"models"},
 }  # fmt: skip
 LIGHT = (*LEVELS[0], *LEVELS[1], *(m for m in LEVELS[2] if m.startswith("render")))
 # Where a function imports: the command line, so that help is quick, and torchvision and the
 # bundled network, which most runs do without.
-LAZY = {"models": {"torchvision", "cnnviz.demo"}, "demo.network": {"torchvision"}}
+LAZY = {"models": {"torchvision", "cnnviz.demo"}}
 
 
 def name_of(path: Path) -> str:
@@ -150,7 +150,7 @@ def test_light_modules_bring_neither_torch_nor_rich_nor_typer() -> None:
 
 def test_private_names_of_torch_are_used_where_operators_are_watched() -> None:
     for module, path in MODULES.items():
-        if module in ("receptive_field.dispatch", "receptive_field.probe"):
+        if module.startswith("receptive_field."):
             continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, (ast.Import, ast.ImportFrom)):

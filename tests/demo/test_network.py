@@ -9,10 +9,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from cnnviz.demo import train
 from cnnviz.demo.network import INPUT_SIZE, MEAN, STD, WEIGHTS, demo
 from cnnviz.demo.patterns import CLASSES, draw, draw_plain
+from cnnviz.tracer import trace
 
 FRESH = 987_654_321  # no program of the project draws from this seed
 
@@ -33,6 +35,19 @@ def filters() -> Tensor:
 def logits(network: nn.Module, pictures: Tensor) -> Tensor:
     mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
     return torch.cat([network(part) for part in torch.split((pictures - mean) / std, 32)])
+
+
+def test_the_network_is_the_one_that_torchvision_would_build() -> None:
+    torch.manual_seed(3)
+    theirs = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=7).eval()
+    torch.manual_seed(3)
+    ours = demo(7).eval()
+    state = ours.state_dict()
+    assert list(state) == list(theirs.state_dict())
+    assert all(torch.equal(state[name], weight) for name, weight in theirs.state_dict().items())
+    pictures = torch.rand(2, 3, 96, 80)
+    assert torch.equal(ours(pictures), theirs(pictures))
+    assert [r.label for r in trace(ours, 64)] == [r.label for r in trace(theirs, 64)]
 
 
 @pytest.mark.parametrize(("size", "each"), [(64, 20), (128, 8), (INPUT_SIZE, 14)])
