@@ -16,12 +16,12 @@ _BUILDER = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULTILI
 _WEIGHTS = re.compile(r"^    ([A-Z]\w+) = Weights\($", re.MULTILINE)
 
 
-@cache
 def torchvision_names() -> tuple[str, ...]:
     """Return what `torchvision.models.list_models(module=torchvision.models)` would, sorted."""
     return _scan(_BUILDER)
 
 
+@cache
 def _scan(pattern: re.Pattern[str]) -> tuple[str, ...]:
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:

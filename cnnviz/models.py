@@ -157,9 +157,21 @@ class _WeightsOnMeta(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a torch function, with the weights-to-be of modules on meta."""
         kwargs = kwargs or {}
-        if func is torch.empty:
-            kwargs = {**kwargs, "device": "meta"}
+        if func in _MAKES_WEIGHTS:
+            return func(*args, **{**kwargs, "device": "meta"})
+        filled = args[0] if args else kwargs.get("tensor")
+        if func in _FILLS_WEIGHTS and isinstance(filled, Tensor) and filled.is_meta:
+            # On meta torch would work out in Python, and slowly, that nothing is to be done.
+            return filled
         return func(*args, **kwargs)
+
+
+_MAKES_WEIGHTS = {torch.empty, torch.zeros, torch.ones}
+_FILLS_WEIGHTS = {
+    nn.init.uniform_, nn.init.normal_, nn.init.constant_, nn.init.kaiming_uniform_,
+    Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_, Tensor.erfinv_, Tensor.mul_,
+    Tensor.add_, Tensor.clamp_,
+}  # fmt: skip
 
 
 def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 from cnnviz.errors import ModelError
 from cnnviz.layout import Axes, Layout, LayoutReader
@@ -125,13 +129,24 @@ def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerR
 
 
 def _trace_meta(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
-    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    hollow = {name: tensor.to("meta") for name, tensor in state.items()}
+    hollow = {name: tensor.to("meta") for name, tensor in _with_values(module)}
     picture = torch.empty((1, 3, *input_size), device="meta", dtype=_dtype(module))
     recorder = _Recorder(picture)
     with recorder.watching(module):
-        torch.func.functional_call(module, hollow, (picture,))
+        if hollow:
+            torch.func.functional_call(module, hollow, (picture,))
+        else:
+            module(picture)
     return tuple(recorder.records)
+
+
+def _with_values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and tensor of parameters and buffers that are not on meta."""
+    for name, child in module.named_modules():
+        for key, tensor in (*child._parameters.items(), *child._buffers.items()):
+            # Single numbers, such as counts of batches, may be anywhere.
+            if tensor is not None and not tensor.is_meta and tensor.dim():
+                yield f"{name}.{key}" if name else key, tensor
 
 
 def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
@@ -176,34 +191,35 @@ class _Recorder:
         self._calls: Counter[str] = Counter()
         self._open: list[_OpenCall] = []
         self._counted: set[str] = set()
+        self._fields: dict[tuple[object, ...], ReceptiveField] = {}
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[None]:
         """Record each module call while active; the hooks go on every exit."""
         parameters = _parameters(module)
-        with ExitStack() as stack:
-            for name, child in module.named_modules():
-                self._attach(stack, name, child, parameters[name])
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(self._mode)
-            yield
+        known = {child: (name, parameters[name]) for name, child in module.named_modules()}
 
-    def _attach(
-        self, stack: ExitStack, name: str, child: nn.Module, parameters: dict[str, int]
-    ) -> None:
-        def enter(_module: nn.Module, _inputs: object) -> None:
+        def enter(child: nn.Module, _inputs: object) -> None:
+            if child not in known:
+                return
             if self._open:
                 self._open[-1].leaf = False
             self._open.append(_OpenCall(self._mode.macs))
 
-        def leave(_module: nn.Module, _inputs: object, output: object) -> None:
-            self._record(name, child, parameters, output)
+        def leave(child: nn.Module, _inputs: object, output: object) -> None:
+            if child in known:
+                self._record(*known[child], child, output)
 
-        stack.callback(child.register_forward_pre_hook(enter).remove)
-        stack.callback(child.register_forward_hook(leave).remove)
+        # Two hooks for all modules of the process: a pair on each takes as long as the pass.
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(enter).remove)
+            stack.callback(register_module_forward_hook(leave).remove)
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(self._mode)
+            yield
 
     def _record(
-        self, name: str, child: nn.Module, parameters: dict[str, int], output: object
+        self, name: str, parameters: dict[str, int], child: nn.Module, output: object
     ) -> None:
         call = self._open.pop()
         self._calls[name] += 1
@@ -249,8 +265,15 @@ class _Recorder:
             if grid != tuple(map(len, axes)):
                 return None, "the output has only one spatial axis"
         if len(axes) == 2:
-            return receptive_field(axes[0], axes[1], found.context, self._size), None
+            return self._cached(axes[0], axes[1], found.context), None
         return None, "the output has no spatial axes"
+
+    def _cached(self, rows: Axis, columns: Axis, context: tuple[Axis, ...]) -> ReceptiveField:
+        """Return the field of a layer; most layers have that of the one before."""
+        key = (rows.reads, columns.reads, *((axis.of, axis.reads) for axis in context))
+        if key not in self._fields:
+            self._fields[key] = receptive_field(rows, columns, context, self._size)
+        return self._fields[key]
 
 
 def _parameters(module: nn.Module) -> dict[str, dict[str, int]]:
@@ -258,10 +281,14 @@ def _parameters(module: nn.Module) -> dict[str, dict[str, int]]:
 
     A parameter in two modules has one name here, that of the first.
     """
-    owned = {id(p): name for name, p in module.named_parameters()}
+    names: dict[nn.Parameter, str] = {}
     found: dict[str, dict[str, int]] = {}
     for name, child in module.named_modules(remove_duplicate=False):
-        own = {owned[id(p)]: p.numel() for p in child.parameters(recurse=False)}
+        own = {
+            names.setdefault(parameter, f"{name}.{key}"): parameter.numel()
+            for key, parameter in child._parameters.items()
+            if parameter is not None
+        }
         found[name] = own
         while own and name:
             name = name.rpartition(".")[0]

@@ -12,9 +12,9 @@ See Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Net
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import reduce
+from functools import cached_property, lru_cache, reduce
 from math import ceil, floor
 
 import numpy as np
@@ -22,8 +22,17 @@ from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
 
+# Whole numbers stay int, which Python adds and multiplies many times faster than fractions.
+Exact = int | Fraction
+
 # First and last pixel of a unit that reads nothing but padding.
 NO_FIRST, NO_LAST = int(np.iinfo(np.int64).max), -1
+
+
+def exact(numerator: int, denominator: int) -> Exact:
+    """Return a quotient, as an int where it is whole."""
+    whole, rest = divmod(numerator, denominator)
+    return Fraction(numerator, denominator) if rest else whole
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,16 @@ class Span:
         aligned: False where branches of different steps met; the span is then a hull.
     """
 
-    step: Fraction
-    low: Fraction
-    high: Fraction
+    step: Exact
+    low: Exact
+    high: Exact
     aligned: bool = True
 
     @property
     def size(self) -> int:
         """Pixels from the first to the last that a unit reads, for the units that read most."""
+        if isinstance(self.step, int):
+            return floor(self.high) - ceil(self.low) + 1
         # After upsampling the pixels of a unit depend on its phase; the pattern then repeats.
         phases = (self.step * i for i in range(self.step.denominator))
         return max(floor(at + self.high) - ceil(at + self.low) for at in phases) + 1
@@ -57,16 +68,18 @@ class Span:
 
     def union(self, other: "Span", count: int) -> "Span":
         """Return the hull of two branches that meet in a map of `count` units along this axis."""
+        if self == other:
+            return self
         # A single unit has no next one: its step says nothing.
-        step = max(self.step, other.step, key=abs)
+        step = self.step if self.step**2 >= other.step**2 else other.step
         aligned = self.aligned and other.aligned and (self.step == other.step or count == 1)
         drifts = [(span, (span.step - step) * (count - 1)) for span in (self, other)]
-        low = min(span.low + min(drift, Fraction(0)) for span, drift in drifts)
-        high = max(span.high + max(drift, Fraction(0)) for span, drift in drifts)
+        low = min(span.low + min(drift, 0) for span, drift in drifts)
+        high = max(span.high + max(drift, 0) for span, drift in drifts)
         return Span(step, low, high, aligned)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Taps:
     """Which positions of its input each output of an operator reads along one axis.
 
@@ -77,21 +90,21 @@ class Taps:
         high: To position ratio*i + high.
     """
 
-    ratio: Fraction
+    ratio: Exact
     table: Indices
-    low: Fraction
-    high: Fraction
+    low: Exact
+    high: Exact
 
 
+@lru_cache(maxsize=256)
 def window(outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Taps:
     """Return the taps of a convolution or pooling, `padding` in front."""
     starts = np.arange(outputs)[:, None] * stride - padding
     table = starts + dilation * np.arange(kernel)[None]
-    high = Fraction(dilation * (kernel - 1) - padding)
-    return Taps(Fraction(stride), table, Fraction(-padding), high)
+    return Taps(stride, table, -padding, dilation * (kernel - 1) - padding)
 
 
-def listed(ratio: Fraction, table: Indices) -> Taps:
+def listed(ratio: Exact, table: Indices) -> Taps:
     """Return the taps of any table of positions, their theoretical span the hull over all outputs.
 
     Args:
@@ -99,46 +112,106 @@ def listed(ratio: Fraction, table: Indices) -> Taps:
         table: (outputs, taps); a tap given twice pads a row that has fewer.
     """
     if not table.size:
-        return Taps(ratio, table, Fraction(0), Fraction(0))
+        return Taps(ratio, table, 0, 0)
     # Whole numbers until the end: floats would not be exact.
     drift = ratio.denominator * table - ratio.numerator * np.arange(len(table))[:, None]
-    low, high = (Fraction(int(end), ratio.denominator) for end in (drift.min(), drift.max()))
+    low, high = (exact(int(end), ratio.denominator) for end in (drift.min(), drift.max()))
     return Taps(ratio, table, low, high)
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
+class Reads:
     """What the units of a map read of the input along one spatial axis.
 
+    Rows and columns of square pictures share these, and so do layers that change nothing: what
+    was worked out once is kept.
+
     Attributes:
-        of: 0 for the input's rows, 1 for its columns.
         span: The theoretical field.
         first: (units,) the first pixel that each unit really reads; NO_FIRST where it reads none.
         last: (units,) the last pixel; NO_LAST where it reads none.
     """
 
-    of: int
     span: Span
     first: Indices
     last: Indices
+    _after: dict[object, "Reads"] = field(default_factory=dict, repr=False)
+
+    def through(self, taps: Taps) -> "Reads":
+        """Return what units read after an operator with these taps."""
+        if taps not in self._after:
+            inside = (taps.table >= 0) & (taps.table < len(self.first))
+            place = np.where(inside, taps.table, 0)
+            first = np.where(inside, self.first[place], NO_FIRST).min(axis=1, initial=NO_FIRST)
+            last = np.where(inside, self.last[place], NO_LAST).max(axis=1, initial=NO_LAST)
+            self._after[taps] = Reads(self.span.through(taps), first, last)
+        return self._after[taps]
+
+    def union(self, other: "Reads") -> "Reads":
+        """Return what units read that read both; lengths are equal."""
+        if other is self:
+            return self
+        if other not in self._after:
+            span = self.span.union(other.span, len(self.first))
+            first = np.minimum(self.first, other.first)
+            self._after[other] = Reads(span, first, np.maximum(self.last, other.last))
+        return self._after[other]
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """(first, last) pixel of each unit."""
+        return tuple(zip(self.first.tolist(), self.last.tolist(), strict=True))
+
+    @cached_property
+    def nothing(self) -> bool:
+        """Whether no unit reads anything: all is padding."""
+        return bool((self.last == NO_LAST).all())
+
+    @cached_property
+    def reach(self) -> int:
+        """The last pixel to which a unit reads that reads from the first on."""
+        return int(self.last[self.first <= 0].max(initial=NO_LAST))
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """What the units of a map read along the input's rows, or its columns.
+
+    Attributes:
+        of: 0 for the input's rows, 1 for its columns.
+        reads: What each unit reads.
+    """
+
+    of: int
+    reads: Reads
 
     def __len__(self) -> int:
         """Return the number of units."""
-        return len(self.first)
+        return len(self.reads.first)
+
+    @property
+    def span(self) -> Span:
+        """The theoretical field."""
+        return self.reads.span
+
+    @property
+    def first(self) -> Indices:
+        """(units,) the first pixel that each unit really reads."""
+        return self.reads.first
+
+    @property
+    def last(self) -> Indices:
+        """(units,) the last pixel."""
+        return self.reads.last
 
     def read(self, taps: Taps) -> "Axis":
         """Return the axis after an operator with these taps."""
-        inside = (taps.table >= 0) & (taps.table < len(self))
-        place = np.where(inside, taps.table, 0)
-        first = np.where(inside, self.first[place], NO_FIRST).min(axis=1, initial=NO_FIRST)
-        last = np.where(inside, self.last[place], NO_LAST).max(axis=1, initial=NO_LAST)
-        return Axis(self.of, self.span.through(taps), first, last)
+        return Axis(self.of, self.reads.through(taps))
 
     def union(self, other: "Axis") -> "Axis":
         """Return the axis of a map where each unit reads what both read; lengths are equal."""
-        span = self.span.union(other.span, len(self))
-        first = np.minimum(self.first, other.first)
-        return Axis(self.of, span, first, np.maximum(self.last, other.last))
+        reads = self.reads.union(other.reads)
+        return self if reads is self.reads else Axis(self.of, reads)
 
     def whole(self) -> "Axis":
         """Return the axis of one unit that reads all units."""
@@ -146,13 +219,13 @@ class Axis:
 
     def covers(self, pixels: int) -> bool:
         """Return whether some unit reads from the first to the last of the input's pixels."""
-        return bool(((self.first <= 0) & (self.last >= pixels - 1)).any())
+        return self.reads.reach >= pixels - 1
 
 
 def input_axis(of: int, pixels: int) -> Axis:
     """Return the axis of the network's input."""
     here = np.arange(pixels)
-    return Axis(of, Span(Fraction(1), Fraction(0), Fraction(0)), here, here)
+    return Axis(of, Reads(Span(1, 0, 0), here, here))
 
 
 def joined(parts: Sequence[Axis | int]) -> Axis:
@@ -182,7 +255,7 @@ def joined(parts: Sequence[Axis | int]) -> Axis:
     # Maps side by side are several: no span tells where a unit of any of them looks.
     aligned = span.aligned and all((one.low, one.high) == (span.low, span.high) for one in spans)
     span = Span(span.step, span.low, span.high, aligned)
-    return Axis(of, span, np.concatenate(first), np.concatenate(last))
+    return Axis(of, Reads(span, np.concatenate(first), np.concatenate(last)))
 
 
 @dataclass(frozen=True)
@@ -251,19 +324,15 @@ def receptive_field(
     whole = [any(a.of == of and a.covers(input_size[of]) for a in seen) for of in (0, 1)]
     return ReceptiveField(
         size=(rows.span.size, columns.span.size),
-        stride=(rows.span.step, columns.span.step),
+        stride=(Fraction(rows.span.step), Fraction(columns.span.step)),
         start=(ceil(rows.span.low), ceil(columns.span.low)),
         is_global=all(whole),
         aligned=all(span.aligned for span in spans),
-        rows=_pairs(rows),
-        columns=_pairs(columns),
+        rows=rows.reads.pairs,
+        columns=columns.reads.pairs,
         besides=(_besides(context, 0), _besides(context, 1)),
     )
 
 
 def _besides(context: Sequence[Axis], of: int) -> tuple[int, int] | None:
-    return next((_pairs(axis)[0] for axis in context if axis.of == of), None)
-
-
-def _pairs(axis: Axis) -> tuple[tuple[int, int], ...]:
-    return tuple(zip(axis.first.tolist(), axis.last.tolist(), strict=True))
+    return next((axis.reads.pairs[0] for axis in context if axis.of == of), None)

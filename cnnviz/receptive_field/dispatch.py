@@ -10,11 +10,12 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch.utils.weak import TensorWeakRef
 
-from cnnviz.receptive_field.algebra import input_axis
+from cnnviz.receptive_field.algebra import Axis, input_axis
 from cnnviz.receptive_field.field import Field, UnknownFieldError, plain
 from cnnviz.receptive_field.rules import CONSTANT, RULES, Rule, fields_of, pointwise
+from cnnviz.receptive_field.shapes import run
 
 
 class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -32,19 +33,29 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
-        self._fields: Any = WeakTensorKeyDictionary()
+        # By identity of the tensor, which the weak reference vouches for. (torch's own weak
+        # dictionary takes several times as long.)
+        self._fields: dict[int, tuple[TensorWeakRef, Field]] = {}
         # Memory that was written to through a view. It is kept, so that none other takes its place.
         self._tainted: dict[int, torch.UntypedStorage] = {}
         height, width = picture.shape[-2:]
-        rows, columns = input_axis(0, height), input_axis(1, width)
-        field = plain(picture.shape).with_axis(-2, rows).with_axis(-1, columns)
-        self._fields[picture] = field
+        rows = input_axis(0, height)
+        columns = Axis(1, rows.reads) if width == height else input_axis(1, width)
+        self._know(picture, plain(picture.shape).with_axis(-2, rows).with_axis(-1, columns))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # The compiler never sees this mode, and importing it takes longer than most traces.
+        return False
+
+    def _know(self, tensor: Tensor, field: Field) -> None:
+        self._fields[id(tensor)] = (TensorWeakRef(tensor), field)
 
     def field(self, tensor: Tensor) -> Field:
         """Return what a tensor's elements read of the input."""
-        known: Field | None = self._fields.get(tensor)
-        if known is not None:
-            return known
+        known = self._fields.get(id(tensor))
+        if known is not None and known[0].ref() is tensor:
+            return known[1]
         if self._tainted and tensor.untyped_storage()._cdata in self._tainted:
             return _unknown(tensor.shape, _TAINTED)
         return plain(tensor.shape)
@@ -59,13 +70,13 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an operator and follow it."""
         kwargs = kwargs or {}
         operator = _operator(func)
-        result = _run(func, args, kwargs)
+        result = run(func, args, kwargs)
         if operator.count is not None:
             # torch counts a multiplication and an addition as two.
-            self.macs += operator.count(*args, **kwargs, out_val=result) // 2
+            self.macs += operator.count(args, kwargs, result) // 2
         arguments = self._bind(operator, args, kwargs)
-        operands = fields_of(arguments)
-        if any(field.reads_input for field in operands):
+        operands = [field for field in fields_of(arguments) if field.reads_input]
+        if operands:
             self._follow(operator, arguments, operands, result)
         if operator.written:
             self._write(operator, arguments, operands, args, kwargs)
@@ -102,13 +113,13 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for part in result:
                 size = part.shape[arguments.get("dim", 0)] if part.dim() else 1
                 placed = {**arguments, "start": start, "index": start}
-                self._fields[part] = _apply(operator, placed, operands, tuple(part.shape))
+                self._know(part, _apply(operator, placed, operands, part.shape))
                 start += size if operator.name != "unbind" else 1
             return
         outputs = [result] if isinstance(result, Tensor) else result or ()
         for output in outputs:
             if isinstance(output, Tensor):
-                self._fields[output] = _apply(operator, arguments, operands, tuple(output.shape))
+                self._know(output, _apply(operator, arguments, operands, output.shape))
 
     def _write(
         self,
@@ -125,19 +136,22 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not isinstance(tensor, Tensor):
                 # A list of tensors: what is now in them is not followed.
                 for part in tensor or ():
-                    self._fields[part] = _unknown(part.shape, f"aten::{operator.name}: a list")
+                    self._know(part, _unknown(part.shape, f"aten::{operator.name}: a list"))
                 continue
             read = isinstance(before, Field) and before.reads_input
-            others = any(field.reads_input and field is not before for field in operands)
+            others = any(field is not before for field in operands)
             if others or (read and operator.rule is not pointwise):
                 self._taint(tensor)
 
     def _taint(self, written: Tensor) -> None:
         storage = written.untyped_storage()
         alone = written.numel() * written.element_size() == storage.nbytes()
-        for tensor in list(self._fields):
-            if tensor is not written and tensor.untyped_storage()._cdata == storage._cdata:
-                self._fields[tensor] = _unknown(tensor.shape, _TAINTED)
+        for reference, _ in list(self._fields.values()):
+            tensor = reference()
+            if tensor is None or tensor is written:
+                continue
+            if tensor.untyped_storage()._cdata == storage._cdata:
+                self._know(tensor, _unknown(tensor.shape, _TAINTED))
         if not alone:
             # The rest of the memory may be looked at later, through a tensor not yet seen.
             self._tainted[storage._cdata] = storage
@@ -155,7 +169,8 @@ class _Operator:
             end of what works in place.
         rule: How fields go through it; None where nothing tells.
         constant: Whether the result reads nothing.
-        count: Twice the multiply-adds; None where there are none.
+        count: Twice the multiply-adds of a call with these arguments and result; None where
+            there are none.
         names: Of the arguments, in order.
         defaults: Of the arguments that have any; None for all others.
         outputs: Names of arguments that only receive the result.
@@ -185,7 +200,7 @@ def _operator(func: OpOverload) -> _Operator:
         name=base,
         rule=rule,
         constant=base in CONSTANT,
-        count=flop_registry.get(func._overloadpacket),
+        count=_counter(flop_registry.get(func._overloadpacket)),
         names=tuple(argument.name for argument in given),
         defaults={a.name: a.default_value if a.has_default_value() else None for a in given},
         outputs=frozenset(argument.name for argument in schema.arguments if argument.is_out),
@@ -195,41 +210,24 @@ def _operator(func: OpOverload) -> _Operator:
     )
 
 
-def _run(func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Run an operator; on meta, those that are common and slow there are told what they give."""
-    if not kwargs and args and isinstance(args[0], Tensor) and args[0].is_meta:
-        first = args[0]
-        if func is torch.ops.aten.native_batch_norm.default and not args[5]:
-            return torch.empty_like(first), first.new_empty(0), first.new_empty(0)
-        if func in _SHAPED_AS_THE_FIRST and first.is_floating_point() and _fits(first, args[1:]):
-            return first if func._schema.is_mutable else torch.empty_like(first)
-    return func(*args, **kwargs)
+def _counter(formula: Callable[..., int] | None) -> Callable[..., int] | None:
+    """Return what counts the work of a call from its arguments and result."""
+    if formula is None:
+        return None
+    of_shapes = getattr(formula, "__wrapped__", None)
+    if of_shapes is None:
+        return lambda args, kwargs, result: formula(*args, **kwargs, out_val=result)
+
+    # torch's wrapper walks all arguments, however deep, to find the shapes in them.
+    def count(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> int:
+        named = {name: _shape(value) for name, value in kwargs.items()}
+        return int(of_shapes(*map(_shape, args), **named, out_shape=_shape(result)))
+
+    return count
 
 
-_ATEN = torch.ops.aten
-_SHAPED_AS_THE_FIRST = {
-    _ATEN.relu.default, _ATEN.relu_.default, _ATEN.silu.default, _ATEN.silu_.default,
-    _ATEN.sigmoid.default, _ATEN.sigmoid_.default, _ATEN.gelu.default,
-    _ATEN.hardswish.default, _ATEN.hardswish_.default, _ATEN.hardsigmoid.default,
-    _ATEN.hardsigmoid_.default, _ATEN.hardtanh.default, _ATEN.hardtanh_.default,
-    _ATEN.add.Tensor, _ATEN.add_.Tensor, _ATEN.mul.Tensor, _ATEN.mul_.Tensor,
-}  # fmt: skip
-
-
-def _fits(first: Tensor, others: tuple[Any, ...]) -> bool:
-    """Return whether operands can be broadcast to the first, and are of its type."""
-    for other in others:
-        if isinstance(other, Tensor) and (
-            not other.is_meta
-            or other.dtype != first.dtype
-            or other.dim() > first.dim()
-            or any(
-                size not in (1, ours)
-                for ours, size in zip(first.shape[::-1], other.shape[::-1], strict=False)
-            )
-        ):
-            return False
-    return True
+def _shape(value: Any) -> Any:
+    return value.shape if isinstance(value, Tensor) else value
 
 
 def _unknown(shape: Sequence[int], reason: str) -> Field:

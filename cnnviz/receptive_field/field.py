@@ -6,6 +6,7 @@ view take them apart again. An atom is spatial (it has an `Axis`) or not.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from math import prod
 
 from cnnviz.receptive_field.algebra import Axis
@@ -40,12 +41,12 @@ class Dim:
     atoms: tuple[Atom, ...]
     front: int = 0
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The dimension's length."""
         return self.front + prod(atom.size for atom in self.atoms)
 
-    @property
+    @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The axes of its spatial atoms."""
         return tuple(atom.axis for atom in self.atoms if atom.axis is not None)
@@ -66,12 +67,12 @@ class Field:
     context: tuple[Axis, ...] = ()
     unknown: str | None = None
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """The tensor's shape."""
         return tuple(dim.size for dim in self.dims)
 
-    @property
+    @cached_property
     def reads_input(self) -> bool:
         """Whether any element reads the input: false for weights and constants."""
         return bool(self.context or self.unknown) or any(dim.axes for dim in self.dims)
@@ -122,7 +123,8 @@ class Field:
         return Field(kept, field.context, field.unknown)
 
 
-def plain(shape: Sequence[int]) -> Field:
+@lru_cache(maxsize=256)
+def plain(shape: tuple[int, ...]) -> Field:
     """Return the field of a tensor that reads nothing of the input."""
     return Field(tuple(Dim((Atom(size),)) for size in shape))
 
@@ -135,33 +137,29 @@ def merge_context(axes: Sequence[Axis]) -> tuple[Axis, ...]:
     return tuple(merged[of] for of in sorted(merged))
 
 
-def met(fields: Sequence[Field], shape: Sequence[int]) -> Field:
+def met(fields: Sequence[Field], shape: tuple[int, ...]) -> Field:
     """Return the field where operands meet element by element, broadcast to `shape`."""
-    context = merge_context([axis for field in fields for axis in field.context])
-    result = Field(plain(shape).dims, context)
+    if len(fields) == 1 and fields[0].shape == shape:
+        return fields[0]
+    context = [axis for field in fields for axis in field.context]
+    dims = list(plain(shape).dims)
     for field in fields:
         if field.unknown:
-            return Field(result.dims, context, field.unknown)
+            return Field(plain(shape).dims, merge_context(context), field.unknown)
         for i, dim in enumerate(field.dims, start=len(shape) - len(field.dims)):
-            result = _meet(result, i, dim)
-    return result
-
-
-def _meet(result: Field, i: int, dim: Dim) -> Field:
-    """Let one dimension of an operand meet that of the result so far."""
-    ours = result.dims[i]
-    if not dim.axes:
-        return result
-    if dim.size != ours.size:
-        # One unit is broadcast along the places of the other operand.
-        axes = (*result.context, *(axis.whole() for axis in dim.axes))
-        return Field(result.dims, merge_context(axes), result.unknown)
-    if not ours.axes:
-        return result.with_dim(i, dim)
-    return result.with_dim(i, _union(ours, dim))
+            if not dim.axes:
+                continue
+            if dim.size != dims[i].size:
+                # One unit is broadcast along the places of the other operand.
+                context.extend(axis.whole() for axis in dim.axes)
+            else:
+                dims[i] = _union(dims[i], dim) if dims[i].axes else dim
+    return Field(tuple(dims), merge_context(context))
 
 
 def _union(one: Dim, other: Dim) -> Dim:
+    if one is other:
+        return one
     alike = [(a.size, a.axis and a.axis.of) for a in one.atoms] == [
         (a.size, a.axis and a.axis.of) for a in other.atoms
     ]

@@ -7,12 +7,13 @@ A rule takes the operator's arguments by the names of its schema, each tensor re
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
 from typing import Any
 
 import numpy as np
 
-from cnnviz.receptive_field.algebra import NO_LAST, Axis, Taps, joined, listed, window
+from cnnviz.receptive_field.algebra import Axis, Exact, Taps, exact, joined, listed, window
 from cnnviz.receptive_field.field import (
     Atom,
     Dim,
@@ -31,15 +32,17 @@ Rule = Callable[[Arguments, Shape], Field]
 
 def pointwise(arguments: Arguments, shape: Shape) -> Field:
     """Elements meet one by one, broadcast to the result."""
-    return met(fields_of(arguments), shape)
+    return met([field for field in fields_of(arguments) if field.reads_input], shape)
 
 
 def fields_of(arguments: Arguments) -> list[Field]:
     """Return the fields among an operator's arguments, in lists too."""
     found: list[Field] = []
     for value in arguments.values():
-        items = value if isinstance(value, (list, tuple)) else [value]
-        found.extend(item for item in items if isinstance(item, Field))
+        if isinstance(value, Field):
+            found.append(value)
+        elif isinstance(value, list):
+            found += [item for item in value if isinstance(item, Field)]
     return found
 
 
@@ -59,7 +62,7 @@ def _along(field: Field, dim: int, taps: Taps) -> Field:
     if axis is not None:
         read = axis.read(taps)
         field = field.with_axis(dim, read)
-        if read.last.max(initial=NO_LAST) == NO_LAST:
+        if read.reads.nothing:
             # All of it is padding: along the other axis too, nothing is read.
             return Field(plain(field.shape).dims, field.context, field.unknown)
         return field
@@ -70,7 +73,8 @@ def _along(field: Field, dim: int, taps: Taps) -> Field:
 
 def _channels(field: Field, dim: int, size: int) -> Field:
     """Replace the channels, all of which may have been read for each of the new ones."""
-    return field.mixed([dim]).with_dim(dim, Dim((Atom(size),)))
+    mixed = field.mixed([dim]) if field.dims[dim].axes else field
+    return mixed.with_dim(dim, Dim((Atom(size),)))
 
 
 def convolution(arguments: Arguments, shape: Shape) -> Field:
@@ -92,6 +96,7 @@ def convolution(arguments: Arguments, shape: Shape) -> Field:
     return field
 
 
+@lru_cache(maxsize=64)
 def _transposed(outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Taps:
     """Output o is reached from input i by kernel element j where o = stride*i + dilation*j - p."""
     reached = np.arange(outputs)[:, None] + padding - dilation * np.arange(kernel)[None]
@@ -99,9 +104,9 @@ def _transposed(outputs: int, kernel: int, stride: int, padding: int, dilation: 
     table = np.where(reached % stride == 0, reached // stride, -(10**9))
     used = reached[reached % stride == 0]
     if not used.size:
-        return listed(Fraction(1, stride), table)
-    low = Fraction(padding - dilation * (kernel - 1), stride)
-    return Taps(Fraction(1, stride), table, low, Fraction(padding, stride))
+        return listed(exact(1, stride), table)
+    low = exact(padding - dilation * (kernel - 1), stride)
+    return Taps(exact(1, stride), table, low, exact(padding, stride))
 
 
 def pooling(arguments: Arguments, shape: Shape) -> Field:
@@ -127,13 +132,14 @@ def adaptive_pooling(arguments: Arguments, shape: Shape) -> Field:
     return field
 
 
+@lru_cache(maxsize=64)
 def _adaptive(inputs: int, outputs: int) -> Taps:
     if inputs % outputs == 0:
         return window(outputs, inputs // outputs, inputs // outputs, 0, 1)
     index = np.arange(outputs)
     first, end = index * inputs // outputs, -(-(index + 1) * inputs // outputs)
     table = first[:, None] + np.arange(int((end - first).max()))[None]
-    return listed(Fraction(inputs, outputs), np.minimum(table, end[:, None] - 1))
+    return listed(exact(inputs, outputs), np.minimum(table, end[:, None] - 1))
 
 
 def reduction(arguments: Arguments, shape: Shape) -> Field:
@@ -159,7 +165,7 @@ def accumulation(arguments: Arguments, shape: Shape) -> Field:
     place = np.arange(field.dims[dim].size)
     if not field.dims[dim].axes:
         return field
-    return _along(field, dim, listed(Fraction(1), np.minimum(place[:, None], place[None])))
+    return _along(field, dim, listed(1, np.minimum(place[:, None], place[None])))
 
 
 def sorting(arguments: Arguments, shape: Shape) -> Field:
@@ -286,11 +292,11 @@ def concatenation(arguments: Arguments, shape: Shape) -> Field:
     """Tensors behind one another along one dimension."""
     fields: list[Field] = [f for f in arguments["tensors"] if len(f.dims) == len(shape)]
     dim = arguments.get("dim", 0) % len(shape)
-    others = [field.with_dim(dim, Dim(())) for field in fields]
-    result = met(others, tuple(1 if i == dim else size for i, size in enumerate(shape)))
     entries = [field.dims[dim] for field in fields]
     if not any(entry.axes for entry in entries):
-        return result.with_dim(dim, Dim((Atom(shape[dim]),)))
+        return met(fields, shape)
+    others = [field.with_dim(dim, Dim(())) for field in fields]
+    result = met(others, tuple(1 if i == dim else size for i, size in enumerate(shape)))
     axes = [field.axis(dim) for field in fields]
     pure = all(axis or not e.axes for axis, e in zip(axes, entries, strict=True))
     if pure and len({axis.of for axis in axes if axis}) == 1:
@@ -322,8 +328,7 @@ def flip(arguments: Arguments, shape: Shape) -> Field:
     field: Field = arguments["self"]
     for dim in arguments["dims"]:
         table = np.arange(shape[dim])[::-1, None]
-        low = Fraction(shape[dim] - 1)
-        field = _along(field, dim, Taps(Fraction(-1), table, low, low))
+        field = _along(field, dim, Taps(-1, table, shape[dim] - 1, shape[dim] - 1))
     return field
 
 
@@ -337,7 +342,7 @@ def padding(arguments: Arguments, shape: Shape) -> Field:
         if (front or pad[2 * i + 1]) and field.dims[dim].axes:
             table = np.arange(shape[dim]) - front
             table = _PADDED[arguments["mode"]](table, field.dims[dim].size)
-            taps = Taps(Fraction(1), table[:, None], Fraction(-front), Fraction(-front))
+            taps = Taps(1, table[:, None], -front, -front)
             field = _along(field, dim, taps)
         else:
             field = field.with_dim(dim, Dim((Atom(shape[dim]),)) if pad[2 * i] else field.dims[dim])
@@ -362,7 +367,7 @@ def pixel_shuffle(arguments: Arguments, shape: Shape) -> Field:
     field = field.with_dim(-3, Dim((Atom(shape[-3]),)))
     for dim in (-2, -1):
         table = (np.arange(shape[dim]) // factor)[:, None]
-        field = _along(field, dim, listed(Fraction(1, factor), table))
+        field = _along(field, dim, listed(exact(1, factor), table))
     return field
 
 
@@ -415,18 +420,20 @@ def attention(arguments: Arguments, shape: Shape) -> Field:
     return Field(dims, merge_context((*query.context, *seen)), unknown)
 
 
-def _nearest(inputs: int, outputs: int, scale: float | None, exact: bool) -> Taps:
+@lru_cache(maxsize=64)
+def _nearest(inputs: int, outputs: int, scale: float | None, halved: bool) -> Taps:
     ratio = _ratio(inputs, outputs, scale)
-    shift = Fraction(1, 2) if exact else Fraction(0)
+    shift = Fraction(1, 2) if halved else 0
     places = [min(int((i + shift) * ratio), inputs - 1) for i in range(outputs)]
     return listed(ratio, np.array(places, dtype=np.int64)[:, None])
 
 
-def _ratio(inputs: int, outputs: int, scale: float | None) -> Fraction:
+def _ratio(inputs: int, outputs: int, scale: float | None) -> Exact:
     # torch divides by the scale that it was given, and by the sizes where it was not.
-    return 1 / Fraction(scale).limit_denominator(10**6) if scale else Fraction(inputs, outputs)
+    return 1 / Fraction(scale).limit_denominator(10**6) if scale else exact(inputs, outputs)
 
 
+@lru_cache(maxsize=64)
 def _interpolated(
     inputs: int, outputs: int, scale: float | None, corners: bool, reach: int
 ) -> Taps:
@@ -435,11 +442,11 @@ def _interpolated(
         # torch copies, whatever the scale.
         return window(outputs, 1, 1, 0, 1)
     if corners:
-        ratio = Fraction(inputs - 1, outputs - 1) if outputs > 1 else Fraction(0)
+        ratio = exact(inputs - 1, outputs - 1) if outputs > 1 else 0
         below = [floor(i * ratio) for i in range(outputs)]
     else:
         ratio = _ratio(inputs, outputs, scale)
-        below = [floor(ratio * (2 * i + 1) / 2 - Fraction(1, 2)) for i in range(outputs)]
+        below = [floor((ratio * (2 * i + 1) - 1) // 2) for i in range(outputs)]
         if reach == 1:
             below = [max(place, 0) for place in below]
         else:
@@ -451,14 +458,14 @@ def _interpolated(
             ]
     # A neighbour whose weight is zero is still read: zero times NaN is NaN.
     table = np.array(below, dtype=np.int64)[:, None] + np.arange(1 - reach, 1 + reach)[None]
-    taps = listed(ratio or Fraction(1), table)
+    taps = listed(ratio or 1, table)
     return Taps(taps.ratio, table.clip(0, inputs - 1), taps.low, taps.high)
 
 
-def nearest(*, exact: bool) -> Rule:
+def nearest(*, halved: bool) -> Rule:
     """Interpolation by the nearest neighbour."""
     return lambda arguments, shape: _resized(
-        arguments, shape, lambda i, o, scale: _nearest(i, o, scale, exact)
+        arguments, shape, lambda i, o, scale: _nearest(i, o, scale, halved)
     )
 
 
@@ -573,8 +580,8 @@ RULES: dict[str, Rule] = {
         "addmm baddbmm": added_product,
         "scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu "
         "_scaled_dot_product_attention_math": attention,
-        "upsample_nearest1d upsample_nearest2d": nearest(exact=False),
-        "_upsample_nearest_exact1d _upsample_nearest_exact2d": nearest(exact=True),
+        "upsample_nearest1d upsample_nearest2d": nearest(halved=False),
+        "_upsample_nearest_exact1d _upsample_nearest_exact2d": nearest(halved=True),
         "upsample_linear1d upsample_bilinear2d": smooth(1),
         "upsample_bicubic2d": smooth(2),
         "copy_": copied,

@@ -127,7 +127,7 @@ def test_a_union_holds_both_and_does_not_mind_the_order(one: Span, other: Span, 
 
 
 def test_upsampling_by_nearest_makes_a_step_of_a_half_and_reads_one_pixel() -> None:
-    axis = input_axis(0, 4).read(_nearest(4, 8, None, exact=False))
+    axis = input_axis(0, 4).read(_nearest(4, 8, None, halved=False))
     assert axis.span.step == Fraction(1, 2)
     assert axis.span.size == 1
     assert axis.first.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -138,7 +138,7 @@ def test_upsampling_by_nearest_makes_a_step_of_a_half_and_reads_one_pixel() -> N
 
 
 def test_the_size_after_upsampling_is_that_of_the_widest_phase() -> None:
-    axis = input_axis(0, 8).read(_nearest(8, 16, None, exact=False)).read(window(15, 2, 1, 0, 1))
+    axis = input_axis(0, 8).read(_nearest(8, 16, None, halved=False)).read(window(15, 2, 1, 0, 1))
     assert axis.span.size == 2
     assert set((axis.last - axis.first + 1).tolist()) == {1, 2}
 
