@@ -4,7 +4,7 @@ The pass runs on the meta device, where tensors have shapes but no values: it mu
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from cnnviz.layout import Axes, Layout, LayoutReader
 from cnnviz.models import LoadedModel, load_structure, uncollected
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field
 from cnnviz.receptive_field.dispatch import FieldMode
-from cnnviz.receptive_field.field import Field
+from cnnviz.receptive_field.field import Field, branches, merge_context
 from cnnviz.selection import label
 
 
@@ -257,22 +257,29 @@ class _Recorder:
             return None, found.unknown
         if not found.reads_input:
             return None, "the output does not depend on the picture"
-        axes = [axis for dim in found.dims for axis in dim.axes]
-        if [axis.of for axis in axes] == [1, 0]:
-            return None, "the output's rows are the input's columns"
-        if len(axes) == 1:
-            axes = sorted((*axes, *_lone(found, axes[0].of)), key=lambda axis: axis.of)
-            if grid != tuple(map(len, axes)):
-                return None, "the output has only one spatial axis"
-        if len(axes) == 2:
-            return self._cached(axes[0], axes[1], found.context), None
-        return None, "the output has no spatial axes"
+        places = []
+        for branch in branches(found):
+            axes = [axis for dim in branch.dims for axis in dim.axes]
+            if [axis.of for axis in axes] == [1, 0]:
+                return None, "the output's rows are the input's columns"
+            if len(axes) == 1:
+                axes = sorted((*axes, *_lone(branch, axes[0].of)), key=lambda axis: axis.of)
+                if grid != tuple(map(len, axes)):
+                    return None, "the output has only one spatial axis"
+            if len(axes) != 2:
+                return None, "the output has no spatial axes"
+            places.append((axes[0], axes[1]))
+        context = [axis for branch in branches(found) for axis in branch.context]
+        return self._cached(places, merge_context(context)), None
 
-    def _cached(self, rows: Axis, columns: Axis, context: tuple[Axis, ...]) -> ReceptiveField:
+    def _cached(
+        self, places: Sequence[tuple[Axis, Axis]], context: tuple[Axis, ...]
+    ) -> ReceptiveField:
         """Return the field of a layer; most layers have that of the one before."""
-        key = (rows.reads, columns.reads, *((axis.of, axis.reads) for axis in context))
+        axes = (*(axis for pair in places for axis in pair), *context)
+        key = tuple((axis.of, axis.reads) for axis in axes)
         if key not in self._fields:
-            self._fields[key] = receptive_field(rows, columns, context, self._size)
+            self._fields[key] = receptive_field(places, context, self._size)
         return self._fields[key]
 
 

@@ -25,6 +25,8 @@ Indices = NDArray[np.int64]
 # Whole numbers stay int, which Python adds and multiplies many times faster than fractions.
 Exact = int | Fraction
 
+Pairs = tuple[tuple[int, int], ...]
+
 # First and last pixel of a unit that reads nothing but padding.
 NO_FIRST, NO_LAST = int(np.iinfo(np.int64).max), -1
 
@@ -158,7 +160,7 @@ class Reads:
         return self._after[other]
 
     @cached_property
-    def pairs(self) -> tuple[tuple[int, int], ...]:
+    def pairs(self) -> Pairs:
         """(first, last) pixel of each unit."""
         return tuple(zip(self.first.tolist(), self.last.tolist(), strict=True))
 
@@ -166,6 +168,19 @@ class Reads:
     def nothing(self) -> bool:
         """Whether no unit reads anything: all is padding."""
         return bool((self.last == NO_LAST).all())
+
+    @cached_property
+    def everywhere(self) -> bool:
+        """Whether each unit reads something."""
+        return bool((self.last != NO_LAST).all())
+
+    def same(self, other: "Reads") -> bool:
+        """Return whether each unit really reads what that of the other reads."""
+        return bool((self.first == other.first).all() and (self.last == other.last).all())
+
+    def within(self, other: "Reads") -> bool:
+        """Return whether each unit really reads no more than that of the other."""
+        return bool((self.first >= other.first).all() and (self.last <= other.last).all())
 
     @cached_property
     def reach(self) -> int:
@@ -272,6 +287,8 @@ class ReceptiveField:
         columns: The same for input columns.
         besides: (first, last) input row, and column, that every unit reads besides what its place
             says, as after attention or squeeze-and-excitation; None where nothing is.
+        branches: Rows and columns of each of several branches, where one reads nothing at some
+            places; empty where `rows` and `columns` tell all.
     """
 
     size: tuple[int, int]
@@ -279,9 +296,10 @@ class ReceptiveField:
     start: tuple[int, int]
     is_global: bool
     aligned: bool
-    rows: tuple[tuple[int, int], ...]
-    columns: tuple[tuple[int, int], ...]
+    rows: Pairs
+    columns: Pairs
     besides: tuple[tuple[int, int] | None, tuple[int, int] | None] = (None, None)
+    branches: tuple[tuple[Pairs, Pairs], ...] = ()
 
     @property
     def size_text(self) -> str:
@@ -298,10 +316,15 @@ class ReceptiveField:
 
         A unit that reads only padding has an empty box, (0, 0, 0, 0).
         """
-        (top, bottom), (left, right) = self.rows[row], self.columns[column]
-        if bottom == NO_LAST or right == NO_LAST:
+        boxes = []
+        for rows, columns in self.branches or ((self.rows, self.columns),):
+            (top, bottom), (left, right) = rows[row], columns[column]
+            if NO_LAST not in (bottom, right):
+                boxes.append((left, top, right + 1, bottom + 1))
+        if not boxes:
             return 0, 0, 0, 0
-        return left, top, right + 1, bottom + 1
+        x0, y0, x1, y1 = zip(*boxes, strict=True)
+        return min(x0), min(y0), max(x1), max(y1)
 
 
 def _written(rows: Fraction | int, columns: Fraction | int) -> str:
@@ -309,16 +332,17 @@ def _written(rows: Fraction | int, columns: Fraction | int) -> str:
 
 
 def receptive_field(
-    rows: Axis, columns: Axis, context: Sequence[Axis], input_size: tuple[int, int]
+    branches: Sequence[tuple[Axis, Axis]], context: Sequence[Axis], input_size: tuple[int, int]
 ) -> ReceptiveField:
     """Return the receptive field of a layer.
 
     Args:
-        rows: Its rows.
-        columns: Its columns.
+        branches: Its rows and columns; several where the hull of rows and that of columns do not
+            tell what a unit reads.
         context: What every unit reads besides.
         input_size: (rows, columns) of the network's input.
     """
+    rows, columns = (reduce(Axis.union, axes) for axes in zip(*branches, strict=True))
     spans = (rows.span, columns.span)
     seen = [rows, columns, *context]
     whole = [any(a.of == of and a.covers(input_size[of]) for a in seen) for of in (0, 1)]
@@ -331,6 +355,9 @@ def receptive_field(
         rows=rows.reads.pairs,
         columns=columns.reads.pairs,
         besides=(_besides(context, 0), _besides(context, 1)),
+        branches=tuple((r.reads.pairs, c.reads.pairs) for r, c in branches)
+        if len(branches) > 1
+        else (),
     )
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import TensorWeakRef
 
 from cnnviz.receptive_field.algebra import Axis, input_axis
-from cnnviz.receptive_field.field import Field, UnknownFieldError, plain
+from cnnviz.receptive_field.field import Field, UnknownFieldError, branches, plain, united
 from cnnviz.receptive_field.rules import CONSTANT, RULES, Rule, fields_of, pointwise
 from cnnviz.receptive_field.shapes import run
 
@@ -234,6 +234,21 @@ def _unknown(shape: Sequence[int], reason: str) -> Field:
     return Field(plain(shape).dims, unknown=reason)
 
 
+def _branch(arguments: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return the arguments with one branch of each field; those that have fewer give the last.
+
+    What an element reads through several operands is what it reads through one, and through the
+    other: it is enough that each branch takes part.
+    """
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, list):
+            return [pick(item) for item in value]
+        return branches(value)[: number + 1][-1] if isinstance(value, Field) else value
+
+    return {name: pick(value) for name, value in arguments.items()}
+
+
 def _apply(
     operator: _Operator,
     arguments: dict[str, Any],
@@ -249,7 +264,12 @@ def _apply(
     if operator.rule is None:
         return _unknown(shape, f"no rule for the operator aten::{operator.name}")
     try:
-        field = operator.rule(arguments, shape)
+        several = max(len(field.beside) for field in operands)
+        field = united(
+            [operator.rule(_branch(arguments, i), shape) for i in range(several + 1)]
+            if several
+            else [operator.rule(arguments, shape)]
+        )
     except UnknownFieldError as why:
         return _unknown(shape, f"aten::{operator.name}: {why}")
     if field.shape != shape:

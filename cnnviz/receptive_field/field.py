@@ -61,11 +61,14 @@ class Field:
         context: Axes of length 1, at most one of rows and one of columns: what every element
             reads besides what its place says, as after attention or squeeze-and-excitation.
         unknown: Why nothing is known; None where all is.
+        beside: What the elements read too, where rows times columns cannot tell both: branches
+            met of which one reads nothing at some places. Rules see one branch at a time.
     """
 
     dims: tuple[Dim, ...]
     context: tuple[Axis, ...] = ()
     unknown: str | None = None
+    beside: tuple["Field", ...] = ()
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -139,32 +142,92 @@ def merge_context(axes: Sequence[Axis]) -> tuple[Axis, ...]:
 
 def met(fields: Sequence[Field], shape: tuple[int, ...]) -> Field:
     """Return the field where operands meet element by element, broadcast to `shape`."""
-    if len(fields) == 1 and fields[0].shape == shape:
+    unknown = next((field.unknown for field in fields if field.unknown), None)
+    if unknown:
+        return Field(plain(shape).dims, unknown=unknown)
+    return united([_broadcast(field, shape) for field in fields] or [plain(shape)])
+
+
+def _broadcast(field: Field, shape: tuple[int, ...]) -> Field:
+    if field.shape == shape:
+        return field
+    dims, context = list(plain(shape).dims), field.context
+    for i, dim in enumerate(field.dims, start=len(shape) - len(field.dims)):
+        if dim.size == dims[i].size:
+            dims[i] = dim
+        elif dim.axes:
+            # One unit is broadcast along the places of the other operand.
+            context = merge_context((*context, *(axis.whole() for axis in dim.axes)))
+    return Field(tuple(dims), context, field.unknown)
+
+
+def united(fields: Sequence[Field]) -> Field:
+    """Return the field of elements that read what all of these, of one shape, read.
+
+    Raises:
+        UnknownFieldError: If their rows and columns are ordered differently, or if too many of
+            them read nothing at some places, each at others.
+    """
+    if len(fields) == 1:
         return fields[0]
-    context = [axis for field in fields for axis in field.context]
-    dims = list(plain(shape).dims)
-    for field in fields:
-        if field.unknown:
-            return Field(plain(shape).dims, merge_context(context), field.unknown)
-        for i, dim in enumerate(field.dims, start=len(shape) - len(field.dims)):
-            if not dim.axes:
-                continue
-            if dim.size != dims[i].size:
-                # One unit is broadcast along the places of the other operand.
-                context.extend(axis.whole() for axis in dim.axes)
-            else:
-                dims[i] = _union(dims[i], dim) if dims[i].axes else dim
-    return Field(tuple(dims), merge_context(context))
+    kept: list[Field] = []
+    for field in (branch for several in fields for branch in branches(several)):
+        for i, other in enumerate(kept):
+            pairs = list(zip(other.dims, field.dims, strict=True))
+            if _told_by_axes([pair for one, two in pairs for pair in _shared(one, two)]):
+                dims = tuple(_union(one, two) for one, two in pairs)
+                context = merge_context((*other.context, *field.context))
+                kept[i] = Field(dims, context, other.unknown or field.unknown)
+                break
+        else:
+            kept.append(field)
+    if len(kept) > _MOST_BRANCHES:
+        raise UnknownFieldError("many branches meet of which each reads nothing at some places")
+    first, *rest = kept
+    return Field(first.dims, first.context, first.unknown, tuple(rest)) if rest else first
 
 
-def _union(one: Dim, other: Dim) -> Dim:
-    if one is other:
-        return one
+_MOST_BRANCHES = 16
+
+
+def branches(field: Field) -> tuple[Field, ...]:
+    """Return the field and those beside it, each on its own."""
+    if not field.beside:
+        return (field,)
+    return (Field(field.dims, field.context, field.unknown), *field.beside)
+
+
+def _shared(one: Dim, other: Dim) -> list[tuple[Axis, Axis]]:
+    """Return the axes of two dimensions that meet, in pairs."""
+    if not one.axes or not other.axes:
+        return []
     alike = [(a.size, a.axis and a.axis.of) for a in one.atoms] == [
         (a.size, a.axis and a.axis.of) for a in other.atoms
     ]
     if not alike or one.front != other.front:
         raise UnknownFieldError("operands whose rows and columns are ordered differently meet")
+    return list(zip(one.axes, other.axes, strict=True))
+
+
+def _told_by_axes(pairs: Sequence[tuple[Axis, Axis]]) -> bool:
+    """Return whether the hull of rows, and that of columns, tell what a unit reads of both.
+
+    They do not where one branch reads nothing at some columns: there, its rows do not count.
+    """
+    differing = [(a.reads, b.reads) for a, b in pairs if a.reads is not b.reads]
+    return (
+        all(a.everywhere and b.everywhere for a, b in differing)
+        or sum(not a.same(b) for a, b in differing) <= 1
+        or all(a.within(b) for a, b in differing)
+        or all(b.within(a) for a, b in differing)
+    )
+
+
+def _union(one: Dim, other: Dim) -> Dim:
+    if one is other or not other.axes:
+        return one
+    if not one.axes:
+        return other
     pairs = zip(one.atoms, other.atoms, strict=True)
     return Dim(tuple(_union_atom(a, b) for a, b in pairs), one.front)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnviz.receptive_field.algebra import Axis, Exact, Taps, exact, joined, listed, window
+from cnnviz.receptive_field.algebra import Axis, Exact, Reads, Taps, exact, joined, listed, window
 from cnnviz.receptive_field.field import (
     Atom,
     Dim,
@@ -22,6 +22,7 @@ from cnnviz.receptive_field.field import (
     merge_context,
     met,
     plain,
+    united,
     viewed,
 )
 
@@ -295,18 +296,31 @@ def concatenation(arguments: Arguments, shape: Shape) -> Field:
     entries = [field.dims[dim] for field in fields]
     if not any(entry.axes for entry in entries):
         return met(fields, shape)
-    others = [field.with_dim(dim, Dim(())) for field in fields]
-    result = met(others, tuple(1 if i == dim else size for i, size in enumerate(shape)))
     axes = [field.axis(dim) for field in fields]
     pure = all(axis or not e.axes for axis, e in zip(axes, entries, strict=True))
     if pure and len({axis.of for axis in axes if axis}) == 1:
-        if len({_seen_besides(field) for field in fields}) > 1:
-            raise UnknownFieldError("only some of the maps see more than their places")
-        parts: list[Axis | int] = [a or e.size for a, e in zip(axes, entries, strict=True)]
-        return result.with_axis(dim, joined(parts))
+        return united(_behind_one_another(fields, dim))
     if len(entries) == 2 and not entries[0].axes and not entries[1].front:
+        others = [field.with_dim(dim, Dim(())) for field in fields]
+        result = met(others, tuple(1 if i == dim else size for i, size in enumerate(shape)))
         return result.with_dim(dim, Dim(entries[1].atoms, front=entries[0].size))
     raise UnknownFieldError("tokens of several kinds in one dimension")
+
+
+def _behind_one_another(fields: Sequence[Field], dim: int) -> list[Field]:
+    """Return each field in its place, where the others read nothing."""
+    if len({_seen_besides(field) for field in fields}) > 1:
+        raise UnknownFieldError("only some of the maps see more than their places")
+    parts = [field.axis(dim) or field.dims[dim].size for field in fields]
+    whole = joined(parts)
+    placed = []
+    for i, (field, part) in enumerate(zip(fields, parts, strict=True)):
+        if isinstance(part, Axis):
+            alone = joined([p if j == i else fields[j].dims[dim].size for j, p in enumerate(parts)])
+            # Maps side by side are several: one span for all, which says so.
+            reads = Reads(whole.span, alone.first, alone.last)
+            placed.append(field.with_axis(dim, Axis(part.of, reads)))
+    return placed
 
 
 def _seen_besides(field: Field) -> tuple[tuple[int, int, int], ...]:
@@ -329,6 +343,23 @@ def flip(arguments: Arguments, shape: Shape) -> Field:
     for dim in arguments["dims"]:
         table = np.arange(shape[dim])[::-1, None]
         field = _along(field, dim, Taps(-1, table, shape[dim] - 1, shape[dim] - 1))
+    return field
+
+
+def roll(arguments: Arguments, shape: Shape) -> Field:
+    """Dimensions run on from their end to their beginning."""
+    field: Field = arguments["self"]
+    if not arguments["dims"]:
+        raise UnknownFieldError("all elements in one row are rolled")
+    for shift, dim in zip(arguments["shifts"], arguments["dims"], strict=True):
+        behind = shape[dim] - shift % shape[dim]
+        if behind == shape[dim]:
+            continue
+        parts = [
+            _along(field, dim, window(count, 1, 1, -start, 1))
+            for start, count in ((behind, shape[dim] - behind), (0, behind))
+        ]
+        field = concatenation({"tensors": parts, "dim": dim}, shape)
     return field
 
 
@@ -462,6 +493,29 @@ def _interpolated(
     return Taps(taps.ratio, table.clip(0, inputs - 1), taps.low, taps.high)
 
 
+@lru_cache(maxsize=64)
+def _antialiased(inputs: int, outputs: int, scale: float | None, corners: bool, reach: int) -> Taps:
+    """Interpolation between as many neighbours as an output pixel is wide."""
+    if inputs == outputs:
+        # torch leaves the axis out, whatever the scale.
+        return window(outputs, 1, 1, 0, 1)
+    if corners:
+        ratio = exact(inputs - 1, outputs - 1) if outputs > 1 else 0
+    else:
+        ratio = _ratio(inputs, outputs, scale)
+    # In floats, as torch has it: what lies on the edge of a window is in or out by a hair.
+    step = float(ratio)
+    support = reach * max(step, 1.0)
+    centres = [step * (i + 0.5) for i in range(outputs)]
+    first = [floor(centre - support + 0.5) for centre in centres]
+    last = [floor(centre + support + 0.5) - 1 for centre in centres]
+    reads = np.array(first)[:, None] + np.arange(max(np.subtract(last, first)) + 1)[None]
+    reads = np.minimum(reads, np.array(last)[:, None])
+    taps = listed(ratio or 1, reads)
+    # At the border the window is cut, not moved.
+    return Taps(taps.ratio, reads.clip(0, inputs - 1), taps.low, taps.high)
+
+
 def nearest(*, halved: bool) -> Rule:
     """Interpolation by the nearest neighbour."""
     return lambda arguments, shape: _resized(
@@ -469,14 +523,12 @@ def nearest(*, halved: bool) -> Rule:
     )
 
 
-def smooth(reach: int) -> Rule:
-    """Interpolation between neighbours."""
+def smooth(reach: int, make: Callable[..., Taps] = _interpolated) -> Rule:
+    """Interpolation between neighbours: linear (reach 1), cubic (2) or Lanczos (3)."""
 
     def rule(arguments: Arguments, shape: Shape) -> Field:
         corners = bool(arguments.get("align_corners"))
-        return _resized(
-            arguments, shape, lambda i, o, scale: _interpolated(i, o, scale, corners, reach)
-        )
+        return _resized(arguments, shape, lambda i, o, scale: make(i, o, scale, corners, reach))
 
     return rule
 
@@ -571,6 +623,7 @@ RULES: dict[str, Rule] = {
         "cat": concatenation,
         "stack": stacking,
         "flip": flip,
+        "roll": roll,
         "constant_pad_nd": _pad("constant"),
         "reflection_pad1d reflection_pad2d reflection_pad3d": _pad("reflect"),
         "replication_pad1d replication_pad2d replication_pad3d": _pad("replicate"),
@@ -584,6 +637,9 @@ RULES: dict[str, Rule] = {
         "_upsample_nearest_exact1d _upsample_nearest_exact2d": nearest(halved=True),
         "upsample_linear1d upsample_bilinear2d": smooth(1),
         "upsample_bicubic2d": smooth(2),
+        "_upsample_bilinear2d_aa": smooth(1, _antialiased),
+        "_upsample_bicubic2d_aa": smooth(2, _antialiased),
+        "_upsample_lanczos2d_aa": smooth(3, _antialiased),
         "copy_": copied,
     }.items()
     for name in names.split()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
 from cnnviz.receptive_field.probe import Measured, disagreement, probe
 from cnnviz.tracer import LayerRecord, trace
 
@@ -50,25 +49,6 @@ def compared(network: nn.Module, size: tuple[int, int]) -> dict[str, LayerRecord
             if record.receptive_field.besides == (None, None) or not whole:
                 assert record.receptive_field.is_global == whole
     return {record.label: record for record in records}
-
-
-def reads_at_least(network: nn.Module, size: tuple[int, int]) -> None:
-    """Hold that no unit was seen to read what the algebra does not tell."""
-    records = [r for r in trace(network.eval(), size) if r.grid and r.name and r.receptive_field]
-    measured = probe(network, records, size)
-    for record in records:
-        field = record.receptive_field
-        assert field is not None
-        for of, found in enumerate((measured[record.label].rows, measured[record.label].columns)):
-            besides = field.besides[of] or (NO_FIRST, NO_LAST)
-            for told, seen in zip((field.rows, field.columns)[of], found, strict=True):
-                assert min(told[0], besides[0]) <= seen[0]
-                assert max(told[1], besides[1]) >= seen[1]
-
-
-def some_unit_reads_nothing(records: Sequence[LayerRecord]) -> bool:
-    fields = [r.receptive_field for r in records if r.receptive_field]
-    return any(last == NO_LAST for f in fields for _, last in (*f.rows, *f.columns))
 
 
 def is_whole(measured: Measured, size: tuple[int, int]) -> bool:
