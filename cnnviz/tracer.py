@@ -6,7 +6,7 @@ The pass runs on the meta device, where tensors have shapes but no values: it mu
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 
 import torch
 from torch import Tensor, nn
@@ -64,9 +64,11 @@ class LayerRecord:
 
 
 def first_tensor(output: object) -> Tensor | None:
-    """Return the first tensor in a module's output: itself, or in a tuple, list or dict."""
+    """Return the first tensor in a module's output: itself, or in a list, dict or dataclass."""
     if isinstance(output, Tensor):
         return output
+    if is_dataclass(output) and not isinstance(output, dict | type):
+        output = vars(output)
     if isinstance(output, dict):
         output = tuple(output.values())
     if isinstance(output, (tuple, list)):

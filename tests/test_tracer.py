@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -260,6 +261,28 @@ def test_a_network_without_parameters_is_traced() -> None:
 @pytest.mark.parametrize("output", [None, "text", [], {}, (None, ["x", {}]), 3])
 def test_an_output_without_a_tensor_has_none(output: object) -> None:
     assert first_tensor(output) is None
+
+
+@dataclass
+class Answer:
+    loss: Tensor | None
+    logits: Tensor
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda t: {"x": None, "y": t}, lambda t: [[], (t,)], lambda t: Answer(None, t), lambda t: t],
+    ids=["dict", "list", "dataclass", "tensor"],
+)
+def test_the_tensor_is_found_in_what_a_module_returns(wrap: Callable[[Tensor], object]) -> None:
+    class Wrapping(nn.Conv2d):
+        def forward(self, x: Tensor) -> object:  # type: ignore[override]
+            return wrap(super().forward(x))
+
+    record = trace(Wrapping(3, 4, 3), (9, 8))[-1]
+    assert record.output_shape == (1, 4, 7, 6)
+    assert record.receptive_field is not None
+    assert record.receptive_field.size == (3, 3)
 
 
 def test_an_output_without_a_tensor_is_recorded_without_a_shape() -> None:
