@@ -1,7 +1,8 @@
 """The receptive fields of one unit per layer: where they lie, and their pictures."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -112,7 +113,19 @@ def draw_units(
         name = unit.record.label.replace("/", "_")
         yield f"{name}.png", encode_png(picture, {**about, "layer": unit.record.label})
     header = Header(f"{model.name}: what one unit of each layer sees", (key,))
-    yield "overview.png", encode_png(draw_boxes(photo, boxes, header, seen=seen), about)
+    yield "overview.png", encode_png(draw_boxes(photo, _told_once(boxes), header, seen=seen), about)
+
+
+def _told_once(boxes: Sequence[FieldBox]) -> list[FieldBox]:
+    """Return one box for layers in a row that see the same, as an activation sees what it gets."""
+    groups = groupby(boxes, key=lambda box: (box.box, box.note))
+    return [_joined(list(group)) for _, group in groups]
+
+
+def _joined(alike: Sequence[FieldBox]) -> FieldBox:
+    first, last = alike[0], alike[-1]
+    label = first.label if first is last else f"{first.label} … {last.label}"
+    return replace(first, label=label)
 
 
 def _field_box(model: LoadedModel, unit: Unit, photo: Image.Image) -> FieldBox:

@@ -11,7 +11,8 @@ from torch import nn
 from cnnviz.errors import UsageError
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.effective import Effective, effective_fields
-from cnnviz.rf import Unit, blank_photo, draw_units, place_unit, strongest_units
+from cnnviz.render.boxes import FieldBox
+from cnnviz.rf import Unit, _told_once, blank_photo, draw_units, place_unit, strongest_units
 from cnnviz.tracer import LayerRecord, trace
 
 
@@ -84,6 +85,16 @@ def test_a_square_holds_its_share_of_the_gradient() -> None:
     effective = Effective(heat, (3.0, 3.0))
     assert [effective.mass_side(share) for share in (0.5, 0.8, 0.95)] == [1, 5, 7]
     assert Effective(np.zeros((3, 3)), (1.0, 1.0)).mass_side(0.5) is None
+
+
+def test_layers_in_a_row_that_see_the_same_are_told_once() -> None:
+    one, other = (0.0, 0.0, 3.0, 3.0), (0.0, 0.0, 9.0, 9.0)
+    boxes = [
+        FieldBox(label, "", box)
+        for label, box in zip("abcde", [one] * 3 + [other, one], strict=True)
+    ]
+    told = [(box.label, box.box) for box in _told_once(boxes)]
+    assert told == [("a … c", one), ("d", other), ("e", one)]
 
 
 def test_a_picture_per_layer_and_one_of_all(

@@ -65,7 +65,7 @@ def draw_boxes(
     colours = _colours(len(fields))
     for field, colour in reversed(list(zip(fields, colours, strict=True))):
         _outline(draw, _to_frame(field.box, frame, scale), colour)
-    legend = _legend(fields, colours)
+    legend = _legend(fields, colours, picture.height)
     return _compose(header, picture, legend)
 
 
@@ -153,20 +153,36 @@ def _outline(
     draw.rectangle((x0, y0, x1, y1), outline=colour, width=_WIDTH)
 
 
-def _legend(fields: Sequence[FieldBox], colours: Sequence[tuple[int, int, int]]) -> Image.Image:
+def _legend(
+    fields: Sequence[FieldBox], colours: Sequence[tuple[int, int, int]], height: int
+) -> Image.Image:
+    """Return what the colours stand for, in columns of about this height."""
     row = text.line_height(LINE) + text.line_height(LABEL) + 6
+    most = max(height // row, 1)
+    entries = list(zip(fields, colours, strict=True))
+    columns = [_legend_column(entries[i : i + most], row) for i in range(0, len(entries), most)]
+    widths = [column.width for column in columns]
+    tallest = max((column.height for column in columns), default=0)
+    legend = Image.new("RGB", (sum(widths), tallest), "white")
+    for i, column in enumerate(columns):
+        legend.paste(column, (sum(widths[:i]), 0))
+    return legend
+
+
+def _legend_column(
+    entries: Sequence[tuple[FieldBox, tuple[int, int, int]]], row: int
+) -> Image.Image:
     wide = max(
-        (max(text.width(f.label, LINE, "bold"), text.width(f.note, LABEL)) for f in fields),
-        default=0,
+        max(text.width(f.label, LINE, "bold"), text.width(f.note, LABEL)) for f, _ in entries
     )
-    canvas = np.full((row * max(len(fields), 1), wide + 24), 254, dtype=np.uint8)
-    for i, field in enumerate(fields):
+    canvas = np.full((row * len(entries), wide + 24 + MARGIN), 254, dtype=np.uint8)
+    for i, (field, _) in enumerate(entries):
         text.write(canvas, 24, i * row, field.label, LINE, weight="bold")
         below = i * row + text.line_height(LINE)
         text.write(canvas, 24, below, field.note, LABEL, strength=text.FAINT)
     picture = Image.fromarray(rgb_table("gray")[canvas])
     draw = ImageDraw.Draw(picture)
-    for i, colour in enumerate(colours):
+    for i, (_, colour) in enumerate(entries):
         draw.rectangle((0, i * row + 2, 14, i * row + 16), fill=colour, outline=(20, 20, 20))
     return picture
 

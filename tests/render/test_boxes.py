@@ -72,6 +72,16 @@ def test_each_field_has_a_colour_of_its_own_on_the_photo_and_in_the_legend() -> 
     assert pixels_of(picture, (200, 100, 50)) < 520 * 520
 
 
+def test_a_long_legend_stands_in_columns_beside_the_photo() -> None:
+    photo = Image.new("RGB", (60, 60), "white")
+    fields = [FieldBox(f"layer {i}", "note", (i / 2, 5, 40, 40)) for i in range(50)]
+    few, many = (
+        draw_boxes(photo, f, Header("x"), seen=(0, 0, 60, 60)) for f in (fields[:2], fields)
+    )
+    assert many.height == few.height
+    assert many.width > few.width
+
+
 def test_heat_is_laid_over_what_the_network_sees() -> None:
     heat = np.zeros((4, 4))
     heat[0, 0] = 1
