@@ -18,7 +18,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
         "selection", "files", "config", "catalog", "checks", "layout", "images",
-        "receptive_field", "receptive_field.algebra", "receptive_field.field",
+        "receptive_field", "receptive_field.taps", "receptive_field.algebra",
+        "receptive_field.field",
     ),
     (
         "render", "render.palette", "render.scale", "render.text", "render.canvas", "render.png",

@@ -14,27 +14,17 @@ See Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Net
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property, lru_cache, reduce
+from functools import cached_property, reduce
 from math import ceil, floor
 
 import numpy as np
-from numpy.typing import NDArray
 
-Indices = NDArray[np.int64]
-
-# Whole numbers stay int, which Python adds and multiplies many times faster than fractions.
-Exact = int | Fraction
+from cnnviz.receptive_field.taps import Exact, Indices, Taps, window
 
 Pairs = tuple[tuple[int, int], ...]
 
 # First and last pixel of a unit that reads nothing but padding.
 NO_FIRST, NO_LAST = int(np.iinfo(np.int64).max), -1
-
-
-def exact(numerator: int, denominator: int) -> Exact:
-    """Return a quotient, as an int where it is whole."""
-    whole, rest = divmod(numerator, denominator)
-    return Fraction(numerator, denominator) if rest else whole
 
 
 @dataclass(frozen=True)
@@ -79,46 +69,6 @@ class Span:
         low = min(span.low + min(drift, 0) for span, drift in drifts)
         high = max(span.high + max(drift, 0) for span, drift in drifts)
         return Span(step, low, high, aligned)
-
-
-@dataclass(frozen=True, eq=False)
-class Taps:
-    """Which positions of its input each output of an operator reads along one axis.
-
-    Attributes:
-        ratio: Input positions from one output to the next.
-        table: (outputs, taps) positions; those outside of the input are padding.
-        low: Output i reads from position ratio*i + low on, were there no border.
-        high: To position ratio*i + high.
-    """
-
-    ratio: Exact
-    table: Indices
-    low: Exact
-    high: Exact
-
-
-@lru_cache(maxsize=256)
-def window(outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Taps:
-    """Return the taps of a convolution or pooling, `padding` in front."""
-    starts = np.arange(outputs)[:, None] * stride - padding
-    table = starts + dilation * np.arange(kernel)[None]
-    return Taps(stride, table, -padding, dilation * (kernel - 1) - padding)
-
-
-def listed(ratio: Exact, table: Indices) -> Taps:
-    """Return the taps of any table of positions, their theoretical span the hull over all outputs.
-
-    Args:
-        ratio: Input positions from one output to the next.
-        table: (outputs, taps); a tap given twice pads a row that has fewer.
-    """
-    if not table.size:
-        return Taps(ratio, table, 0, 0)
-    # Whole numbers until the end: floats would not be exact.
-    drift = ratio.denominator * table - ratio.numerator * np.arange(len(table))[:, None]
-    low, high = (exact(int(end), ratio.denominator) for end in (drift.min(), drift.max()))
-    return Taps(ratio, table, low, high)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,11 @@ A rule takes the operator's arguments by the names of its schema, each tensor re
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
-from functools import lru_cache
-from math import floor
 from typing import Any
 
 import numpy as np
 
-from cnnviz.receptive_field.algebra import Axis, Exact, Reads, Taps, exact, joined, listed, window
+from cnnviz.receptive_field.algebra import Axis, Reads, joined
 from cnnviz.receptive_field.field import (
     Atom,
     Dim,
@@ -24,6 +21,17 @@ from cnnviz.receptive_field.field import (
     plain,
     united,
     viewed,
+)
+from cnnviz.receptive_field.taps import (
+    Taps,
+    adaptive,
+    antialiased,
+    exact,
+    interpolated,
+    listed,
+    nearest,
+    transposed,
+    window,
 )
 
 Arguments = Mapping[str, Any]
@@ -90,24 +98,11 @@ def convolution(arguments: Arguments, shape: Shape) -> Field:
     for i, dim in enumerate(_spatial(field, count)):
         kernel = weight[2 + i]
         if arguments["transposed"]:
-            taps = _transposed(shape[dim], kernel, stride[i], padding[i], dilation[i])
+            taps = transposed(shape[dim], kernel, stride[i], padding[i], dilation[i])
         else:
             taps = window(shape[dim], kernel, stride[i], padding[i], dilation[i])
         field = _along(field, dim, taps)
     return field
-
-
-@lru_cache(maxsize=64)
-def _transposed(outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Taps:
-    """Output o is reached from input i by kernel element j where o = stride*i + dilation*j - p."""
-    reached = np.arange(outputs)[:, None] + padding - dilation * np.arange(kernel)[None]
-    # Where no whole i fits, the element is not used: a place far outside reads nothing.
-    table = np.where(reached % stride == 0, reached // stride, -(10**9))
-    used = reached[reached % stride == 0]
-    if not used.size:
-        return listed(exact(1, stride), table)
-    low = exact(padding - dilation * (kernel - 1), stride)
-    return Taps(exact(1, stride), table, low, exact(padding, stride))
 
 
 def pooling(arguments: Arguments, shape: Shape) -> Field:
@@ -129,18 +124,8 @@ def adaptive_pooling(arguments: Arguments, shape: Shape) -> Field:
     """Windows of nearly equal size that just cover the input."""
     field: Field = arguments["self"]
     for dim in _spatial(field, len(arguments["output_size"])):
-        field = _along(field, dim, _adaptive(field.dims[dim].size, shape[dim]))
+        field = _along(field, dim, adaptive(field.dims[dim].size, shape[dim]))
     return field
-
-
-@lru_cache(maxsize=64)
-def _adaptive(inputs: int, outputs: int) -> Taps:
-    if inputs % outputs == 0:
-        return window(outputs, inputs // outputs, inputs // outputs, 0, 1)
-    index = np.arange(outputs)
-    first, end = index * inputs // outputs, -(-(index + 1) * inputs // outputs)
-    table = first[:, None] + np.arange(int((end - first).max()))[None]
-    return listed(exact(inputs, outputs), np.minimum(table, end[:, None] - 1))
 
 
 def reduction(arguments: Arguments, shape: Shape) -> Field:
@@ -451,79 +436,14 @@ def attention(arguments: Arguments, shape: Shape) -> Field:
     return Field(dims, merge_context((*query.context, *seen)), unknown)
 
 
-@lru_cache(maxsize=64)
-def _nearest(inputs: int, outputs: int, scale: float | None, halved: bool) -> Taps:
-    ratio = _ratio(inputs, outputs, scale)
-    shift = Fraction(1, 2) if halved else 0
-    places = [min(int((i + shift) * ratio), inputs - 1) for i in range(outputs)]
-    return listed(ratio, np.array(places, dtype=np.int64)[:, None])
-
-
-def _ratio(inputs: int, outputs: int, scale: float | None) -> Exact:
-    # torch divides by the scale that it was given, and by the sizes where it was not.
-    return 1 / Fraction(scale).limit_denominator(10**6) if scale else exact(inputs, outputs)
-
-
-@lru_cache(maxsize=64)
-def _interpolated(
-    inputs: int, outputs: int, scale: float | None, corners: bool, reach: int
-) -> Taps:
-    """Linear (reach 1) or cubic (reach 2) interpolation between `2*reach` neighbours."""
-    if reach == 1 and inputs == outputs:
-        # torch copies, whatever the scale.
-        return window(outputs, 1, 1, 0, 1)
-    if corners:
-        ratio = exact(inputs - 1, outputs - 1) if outputs > 1 else 0
-        below = [floor(i * ratio) for i in range(outputs)]
-    else:
-        ratio = _ratio(inputs, outputs, scale)
-        below = [floor((ratio * (2 * i + 1) - 1) // 2) for i in range(outputs)]
-        if reach == 1:
-            below = [max(place, 0) for place in below]
-        else:
-            # In floats the first pixel's own place may lie a hair before it, as torch has it.
-            scaled = Fraction(float(ratio))
-            below = [
-                -1 if place == 0 and scaled * (2 * i + 1) < 1 else place
-                for i, place in enumerate(below)
-            ]
-    # A neighbour whose weight is zero is still read: zero times NaN is NaN.
-    table = np.array(below, dtype=np.int64)[:, None] + np.arange(1 - reach, 1 + reach)[None]
-    taps = listed(ratio or 1, table)
-    return Taps(taps.ratio, table.clip(0, inputs - 1), taps.low, taps.high)
-
-
-@lru_cache(maxsize=64)
-def _antialiased(inputs: int, outputs: int, scale: float | None, corners: bool, reach: int) -> Taps:
-    """Interpolation between as many neighbours as an output pixel is wide."""
-    if inputs == outputs:
-        # torch leaves the axis out, whatever the scale.
-        return window(outputs, 1, 1, 0, 1)
-    if corners:
-        ratio = exact(inputs - 1, outputs - 1) if outputs > 1 else 0
-    else:
-        ratio = _ratio(inputs, outputs, scale)
-    # In floats, as torch has it: what lies on the edge of a window is in or out by a hair.
-    step = float(ratio)
-    support = reach * max(step, 1.0)
-    centres = [step * (i + 0.5) for i in range(outputs)]
-    first = [floor(centre - support + 0.5) for centre in centres]
-    last = [floor(centre + support + 0.5) - 1 for centre in centres]
-    reads = np.array(first)[:, None] + np.arange(max(np.subtract(last, first)) + 1)[None]
-    reads = np.minimum(reads, np.array(last)[:, None])
-    taps = listed(ratio or 1, reads)
-    # At the border the window is cut, not moved.
-    return Taps(taps.ratio, reads.clip(0, inputs - 1), taps.low, taps.high)
-
-
-def nearest(*, halved: bool) -> Rule:
+def nearest_neighbour(*, halved: bool) -> Rule:
     """Interpolation by the nearest neighbour."""
     return lambda arguments, shape: _resized(
-        arguments, shape, lambda i, o, scale: _nearest(i, o, scale, halved)
+        arguments, shape, lambda i, o, scale: nearest(i, o, scale, halved)
     )
 
 
-def smooth(reach: int, make: Callable[..., Taps] = _interpolated) -> Rule:
+def smooth(reach: int, make: Callable[..., Taps] = interpolated) -> Rule:
     """Interpolation between neighbours: linear (reach 1), cubic (2) or Lanczos (3)."""
 
     def rule(arguments: Arguments, shape: Shape) -> Field:
@@ -633,13 +553,13 @@ RULES: dict[str, Rule] = {
         "addmm baddbmm": added_product,
         "scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu "
         "_scaled_dot_product_attention_math": attention,
-        "upsample_nearest1d upsample_nearest2d": nearest(halved=False),
-        "_upsample_nearest_exact1d _upsample_nearest_exact2d": nearest(halved=True),
+        "upsample_nearest1d upsample_nearest2d": nearest_neighbour(halved=False),
+        "_upsample_nearest_exact1d _upsample_nearest_exact2d": nearest_neighbour(halved=True),
         "upsample_linear1d upsample_bilinear2d": smooth(1),
         "upsample_bicubic2d": smooth(2),
-        "_upsample_bilinear2d_aa": smooth(1, _antialiased),
-        "_upsample_bicubic2d_aa": smooth(2, _antialiased),
-        "_upsample_lanczos2d_aa": smooth(3, _antialiased),
+        "_upsample_bilinear2d_aa": smooth(1, antialiased),
+        "_upsample_bicubic2d_aa": smooth(2, antialiased),
+        "_upsample_lanczos2d_aa": smooth(3, antialiased),
         "copy_": copied,
     }.items()
     for name in names.split()

@@ -17,14 +17,19 @@ from cnnviz.receptive_field.algebra import (
     NO_LAST,
     Axis,
     Span,
-    Taps,
     input_axis,
     joined,
-    listed,
     receptive_field,
+)
+from cnnviz.receptive_field.taps import (
+    Taps,
+    adaptive,
+    interpolated,
+    listed,
+    nearest,
+    transposed,
     window,
 )
-from cnnviz.receptive_field.rules import _adaptive, _interpolated, _nearest, _transposed
 
 START = Span(Fraction(1), Fraction(0), Fraction(0))
 Window = tuple[int, int, int]  # kernel, stride, padding
@@ -127,7 +132,7 @@ def test_a_union_holds_both_and_does_not_mind_the_order(one: Span, other: Span, 
 
 
 def test_upsampling_by_nearest_makes_a_step_of_a_half_and_reads_one_pixel() -> None:
-    axis = input_axis(0, 4).read(_nearest(4, 8, None, halved=False))
+    axis = input_axis(0, 4).read(nearest(4, 8, None, halved=False))
     assert axis.span.step == Fraction(1, 2)
     assert axis.span.size == 1
     assert axis.first.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -138,7 +143,7 @@ def test_upsampling_by_nearest_makes_a_step_of_a_half_and_reads_one_pixel() -> N
 
 
 def test_the_size_after_upsampling_is_that_of_the_widest_phase() -> None:
-    axis = input_axis(0, 8).read(_nearest(8, 16, None, halved=False)).read(window(15, 2, 1, 0, 1))
+    axis = input_axis(0, 8).read(nearest(8, 16, None, halved=False)).read(window(15, 2, 1, 0, 1))
     assert axis.span.size == 2
     assert set((axis.last - axis.first + 1).tolist()) == {1, 2}
 
@@ -250,14 +255,14 @@ def pooled(outputs: int) -> Callable[[Tensor], Tensor]:
 def test_interpolation_and_adaptive_pooling_read_what_torch_reads(inputs: int) -> None:
     for outputs in range(1, 26):
         for mode, exact in (("nearest", False), ("nearest-exact", True)):
-            told = bounds(_nearest(inputs, outputs, None, exact), inputs)
+            told = bounds(nearest(inputs, outputs, None, exact), inputs)
             assert told == read_by(resized(mode, size=outputs), inputs), mode
         for mode, reach in (("linear", 1), ("bicubic", 2)):
             for corners in (False, True):
-                told = bounds(_interpolated(inputs, outputs, None, corners, reach), inputs)
+                told = bounds(interpolated(inputs, outputs, None, corners, reach), inputs)
                 found = read_by(resized(mode, size=outputs, align_corners=corners), inputs)
                 assert told == found, (mode, outputs, corners)
-        told = bounds(_adaptive(inputs, outputs), inputs)
+        told = bounds(adaptive(inputs, outputs), inputs)
         assert told == read_by(pooled(outputs), inputs)
 
 
@@ -266,9 +271,9 @@ def test_interpolation_and_adaptive_pooling_read_what_torch_reads(inputs: int) -
 def test_interpolation_by_a_scale_reads_what_torch_reads(inputs: int, scale: float) -> None:
     outputs = int(inputs * scale)
     for mode, exact in (("nearest", False), ("nearest-exact", True)):
-        told = bounds(_nearest(inputs, outputs, scale, exact), inputs)
+        told = bounds(nearest(inputs, outputs, scale, exact), inputs)
         assert told == read_by(resized(mode, scale_factor=scale), inputs), mode
-    told = bounds(_interpolated(inputs, outputs, scale, False, 1), inputs)
+    told = bounds(interpolated(inputs, outputs, scale, False, 1), inputs)
     assert told == read_by(resized("linear", scale_factor=scale), inputs)
 
 
@@ -282,7 +287,7 @@ def test_transposed_convolution_reads_what_torch_reads(
     if outputs < 1:
         return
     weight = torch.ones(1, 1, kernel, dtype=torch.float64)
-    told = bounds(_transposed(outputs, kernel, stride, padding, dilation), inputs)
+    told = bounds(transposed(outputs, kernel, stride, padding, dilation), inputs)
     assert told == read_by(
         lambda x: F.conv_transpose1d(x, weight, None, stride, padding, 0, 1, dilation), inputs
     )
