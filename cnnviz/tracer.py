@@ -18,9 +18,9 @@ from torch.nn.modules.module import (
 from cnnviz.errors import ModelError
 from cnnviz.layout import Axes, Layout, LayoutReader
 from cnnviz.models import LoadedModel, load_structure, uncollected
-from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field
+from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field, repeated
 from cnnviz.receptive_field.dispatch import FieldMode
-from cnnviz.receptive_field.field import Field, branches, merge_context
+from cnnviz.receptive_field.field import Field, branches
 from cnnviz.selection import label
 
 
@@ -259,30 +259,38 @@ class _Recorder:
             return None, found.unknown
         if not found.reads_input:
             return None, "the output does not depend on the picture"
-        places = []
-        for branch in branches(found):
-            axes = [axis for dim in branch.dims for axis in dim.axes]
-            if [axis.of for axis in axes] == [1, 0]:
-                return None, "the output's rows are the input's columns"
-            if len(axes) == 1:
-                axes = sorted((*axes, *_lone(branch, axes[0].of)), key=lambda axis: axis.of)
-                if grid != tuple(map(len, axes)):
-                    return None, "the output has only one spatial axis"
-            if len(axes) != 2:
-                return None, "the output has no spatial axes"
-            places.append((axes[0], axes[1]))
-        context = [axis for branch in branches(found) for axis in branch.context]
-        return self._cached(places, merge_context(context)), None
+        # What all units read comes last: it has no places of its own.
+        main, *beside = sorted(branches(found), key=lambda b: -sum(len(d.axes) for d in b.dims))
+        axes = [axis for dim in main.dims for axis in dim.axes]
+        if [axis.of for axis in axes] == [1, 0]:
+            return None, "the output's rows are the input's columns"
+        if len(axes) == 1:
+            axes = sorted((*axes, *_lone(main, axes[0].of)), key=lambda axis: axis.of)
+            if grid != tuple(map(len, axes)):
+                return None, "the output has only one spatial axis"
+        if len(axes) != 2:
+            return None, "the output has no spatial axes"
+        rows, columns = axes
+        others = [_placed(branch, (len(rows), len(columns))) for branch in beside]
+        return self._cached([(rows, columns, main.context), *others]), None
 
-    def _cached(
-        self, places: Sequence[tuple[Axis, Axis]], context: tuple[Axis, ...]
-    ) -> ReceptiveField:
+    def _cached(self, parts: Sequence[tuple[Axis, Axis, tuple[Axis, ...]]]) -> ReceptiveField:
         """Return the field of a layer; most layers have that of the one before."""
-        axes = (*(axis for pair in places for axis in pair), *context)
-        key = tuple((axis.of, axis.reads) for axis in axes)
+        key = tuple(
+            tuple((axis.of, axis.reads) for axis in (rows, columns, *context))
+            for rows, columns, context in parts
+        )
         if key not in self._fields:
-            self._fields[key] = receptive_field(places, context, self._size)
+            self._fields[key] = receptive_field(parts, self._size)
         return self._fields[key]
+
+
+def _placed(branch: Field, grid: tuple[int, int]) -> tuple[Axis, Axis, tuple[Axis, ...]]:
+    """Return rows, columns and context of a branch; what all its units read is an axis too."""
+    own = {axis.of: axis for dim in branch.dims for axis in dim.axes}
+    for axis in branch.context:
+        own.setdefault(axis.of, repeated(axis, grid[axis.of]))
+    return own[0], own[1], branch.context
 
 
 def _parameters(module: nn.Module) -> dict[str, dict[str, int]]:

@@ -187,6 +187,13 @@ class Axis:
         return self.reads.reach >= pixels - 1
 
 
+def repeated(axis: Axis, count: int) -> Axis:
+    """Return the axis of `count` units that all read what one unit reads."""
+    span = Span(axis.span.step, axis.span.low, axis.span.high, aligned=False)
+    first, last = axis.first.repeat(count), axis.last.repeat(count)
+    return Axis(axis.of, Reads(span, first, last))
+
+
 def input_axis(of: int, pixels: int) -> Axis:
     """Return the axis of the network's input."""
     here = np.arange(pixels)
@@ -224,6 +231,22 @@ def joined(parts: Sequence[Axis | int]) -> Axis:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """What the units of a layer read through one of the branches that met in it.
+
+    Attributes:
+        rows: (first, last) input row per unit; NO_FIRST, NO_LAST for none.
+        columns: The same for input columns.
+        besides: (first, last) input row, and column, that every unit whose place reads something
+            reads besides, as after attention or squeeze-and-excitation; None where nothing is.
+    """
+
+    rows: Pairs
+    columns: Pairs
+    besides: tuple[tuple[int, int] | None, tuple[int, int] | None] = (None, None)
+
+
+@dataclass(frozen=True)
 class ReceptiveField:
     """What the units of a layer read of the input; all pairs are (rows, columns).
 
@@ -233,12 +256,8 @@ class ReceptiveField:
         start: The first pixel that unit (0, 0) reads; negative inside the padding.
         is_global: Whether some unit depends on the whole input, through its field or besides it.
         aligned: False where branches of different strides met; `size` is then a hull.
-        rows: (first, last) input row that each unit really reads; NO_FIRST, NO_LAST for none.
-        columns: The same for input columns.
-        besides: (first, last) input row, and column, that every unit reads besides what its place
-            says, as after attention or squeeze-and-excitation; None where nothing is.
-        branches: Rows and columns of each of several branches, where one reads nothing at some
-            places; empty where `rows` and `columns` tell all.
+        branches: What units really read. One is enough, but where branches met of which one reads
+            nothing at some places.
     """
 
     size: tuple[int, int]
@@ -246,10 +265,7 @@ class ReceptiveField:
     start: tuple[int, int]
     is_global: bool
     aligned: bool
-    rows: Pairs
-    columns: Pairs
-    besides: tuple[tuple[int, int] | None, tuple[int, int] | None] = (None, None)
-    branches: tuple[tuple[Pairs, Pairs], ...] = ()
+    branches: tuple[Branch, ...]
 
     @property
     def size_text(self) -> str:
@@ -264,11 +280,12 @@ class ReceptiveField:
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """Return the pixels that a unit really reads, (x0, y0, x1, y1), end exclusive.
 
-        A unit that reads only padding has an empty box, (0, 0, 0, 0).
+        What it reads besides its place is not in it. A unit that reads only padding has an empty
+        box, (0, 0, 0, 0).
         """
         boxes = []
-        for rows, columns in self.branches or ((self.rows, self.columns),):
-            (top, bottom), (left, right) = rows[row], columns[column]
+        for branch in self.branches:
+            (top, bottom), (left, right) = branch.rows[row], branch.columns[column]
             if NO_LAST not in (bottom, right):
                 boxes.append((left, top, right + 1, bottom + 1))
         if not boxes:
@@ -276,25 +293,45 @@ class ReceptiveField:
         x0, y0, x1, y1 = zip(*boxes, strict=True)
         return min(x0), min(y0), max(x1), max(y1)
 
+    def reach(self, of: int) -> Pairs:
+        """Return (first, last) pixel of all that units read, what is besides their place included.
+
+        Args:
+            of: 0 for the input's rows, by row of the map; 1 for its columns, by column.
+        """
+        by_branch = [
+            [_hull(pair, branch.besides[of]) for pair in (branch.rows, branch.columns)[of]]
+            for branch in self.branches
+        ]
+        return tuple(
+            (min(first for first, _ in pairs), max(last for _, last in pairs))
+            for pairs in zip(*by_branch, strict=True)
+        )
+
+
+def _hull(pair: tuple[int, int], besides: tuple[int, int] | None) -> tuple[int, int]:
+    if besides is None or pair[1] == NO_LAST:
+        return pair
+    return min(pair[0], besides[0]), max(pair[1], besides[1])
+
 
 def _written(rows: Fraction | int, columns: Fraction | int) -> str:
     return str(rows) if rows == columns else f"{rows}×{columns}"
 
 
 def receptive_field(
-    branches: Sequence[tuple[Axis, Axis]], context: Sequence[Axis], input_size: tuple[int, int]
+    branches: Sequence[tuple[Axis, Axis, Sequence[Axis]]], input_size: tuple[int, int]
 ) -> ReceptiveField:
     """Return the receptive field of a layer.
 
     Args:
-        branches: Its rows and columns; several where the hull of rows and that of columns do not
-            tell what a unit reads.
-        context: What every unit reads besides.
+        branches: (rows, columns, context) of each branch; context is what elements read besides.
         input_size: (rows, columns) of the network's input.
     """
-    rows, columns = (reduce(Axis.union, axes) for axes in zip(*branches, strict=True))
+    rows = reduce(Axis.union, (rows for rows, _, _ in branches))
+    columns = reduce(Axis.union, (columns for _, columns, _ in branches))
     spans = (rows.span, columns.span)
-    seen = [rows, columns, *context]
+    seen = [rows, columns, *(axis for _, _, context in branches for axis in context)]
     whole = [any(a.of == of and a.covers(input_size[of]) for a in seen) for of in (0, 1)]
     return ReceptiveField(
         size=(rows.span.size, columns.span.size),
@@ -302,12 +339,10 @@ def receptive_field(
         start=(ceil(rows.span.low), ceil(columns.span.low)),
         is_global=all(whole),
         aligned=all(span.aligned for span in spans),
-        rows=rows.reads.pairs,
-        columns=columns.reads.pairs,
-        besides=(_besides(context, 0), _besides(context, 1)),
-        branches=tuple((r.reads.pairs, c.reads.pairs) for r, c in branches)
-        if len(branches) > 1
-        else (),
+        branches=tuple(
+            Branch(r.reads.pairs, c.reads.pairs, (_besides(context, 0), _besides(context, 1)))
+            for r, c, context in branches
+        ),
     )
 
 

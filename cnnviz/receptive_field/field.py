@@ -58,8 +58,9 @@ class Field:
 
     Attributes:
         dims: One entry per dimension.
-        context: Axes of length 1, at most one of rows and one of columns: what every element
-            reads besides what its place says, as after attention or squeeze-and-excitation.
+        context: Axes of length 1, at most one of rows and one of columns: what elements read
+            besides what their place says, as after attention or squeeze-and-excitation. An
+            element whose place reads nothing, such as padding, does not read it either.
         unknown: Why nothing is known; None where all is.
         beside: What the elements read too, where rows times columns cannot tell both: branches
             met of which one reads nothing at some places. Rules see one branch at a time.
@@ -174,7 +175,8 @@ def united(fields: Sequence[Field]) -> Field:
     for field in (branch for several in fields for branch in branches(several)):
         for i, other in enumerate(kept):
             pairs = list(zip(other.dims, field.dims, strict=True))
-            if _told_by_axes([pair for one, two in pairs for pair in _shared(one, two)]):
+            shared = [pair for one, two in pairs for pair in _shared(one, two)]
+            if _told_by_axes(shared) and _told_by_context(other, field):
                 dims = tuple(_union(one, two) for one, two in pairs)
                 context = merge_context((*other.context, *field.context))
                 kept[i] = Field(dims, context, other.unknown or field.unknown)
@@ -221,6 +223,13 @@ def _told_by_axes(pairs: Sequence[tuple[Axis, Axis]]) -> bool:
         or all(a.within(b) for a, b in differing)
         or all(b.within(a) for a, b in differing)
     )
+
+
+def _told_by_context(one: Field, other: Field) -> bool:
+    """Return whether one context tells what elements read of both besides their places."""
+    contexts = [[(axis.of, axis.reads.pairs) for axis in field.context] for field in (one, other)]
+    axes = [axis for field in (one, other) for dim in field.dims for axis in dim.axes]
+    return contexts[0] == contexts[1] or all(axis.reads.everywhere for axis in axes)
 
 
 def _union(one: Dim, other: Dim) -> Dim:

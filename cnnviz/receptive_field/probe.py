@@ -146,16 +146,8 @@ def disagreement(record: LayerRecord, measured: Measured) -> str | None:
     field = record.receptive_field
     if field is None:
         return None
-    for name, told, found, besides in (
-        ("row", field.rows, measured.rows, field.besides[0]),
-        ("column", field.columns, measured.columns, field.besides[1]),
-    ):
-        expected = tuple(_hull(pair, besides) for pair in told)
-        for i, (one, other) in enumerate(zip(expected, found, strict=True)):
+    for of, (name, found) in enumerate((("row", measured.rows), ("column", measured.columns))):
+        for i, (one, other) in enumerate(zip(field.reach(of), found, strict=True)):
             if one != other:
                 return f"{name} {i} reads {other[0]} to {other[1]}, not {one[0]} to {one[1]}"
     return None
-
-
-def _hull(pair: tuple[int, int], besides: tuple[int, int] | None) -> tuple[int, int]:
-    return pair if besides is None else (min(pair[0], besides[0]), max(pair[1], besides[1]))

@@ -73,10 +73,13 @@ def _along(field: Field, dim: int, taps: Taps) -> Field:
         field = field.with_axis(dim, read)
         if read.reads.nothing:
             # All of it is padding: along the other axis too, nothing is read.
-            return Field(plain(field.shape).dims, field.context, field.unknown)
+            return Field(plain(field.shape).dims, unknown=field.unknown)
         return field
     if field.dims[dim].axes:
         raise UnknownFieldError("a window over merged rows and columns")
+    inside = (taps.table >= 0) & (taps.table < field.dims[dim].size)
+    if field.context and not inside.any(axis=1).all():
+        raise UnknownFieldError("padding or gaps beside places that all see the same")
     return field.with_dim(dim, Dim((Atom(len(taps.table)),)))
 
 
@@ -180,6 +183,9 @@ def group_norm(arguments: Arguments, shape: Shape) -> Field:
 
 def _normalized(field: Field, dims: Sequence[int]) -> Field:
     """The element itself and, through mean and variance, all others along `dims`."""
+    if not all(axis.reads.everywhere for dim in field.dims for axis in dim.axes):
+        # Where a place reads nothing, its mean and variance still do.
+        return united([field, field.mixed(dims)])
     axes = (axis.whole() for dim in dims for axis in field.dims[dim].axes)
     return Field(field.dims, merge_context((*field.context, *axes)), field.unknown)
 

@@ -198,19 +198,19 @@ def test_covers_asks_for_one_unit_that_reaches_from_end_to_end() -> None:
 def test_a_field_is_global_only_where_rows_and_columns_are_both_covered() -> None:
     rows, columns = input_axis(0, 4), input_axis(1, 6)
     sizes = (4, 6)
-    assert not receptive_field([(rows, columns)], [], sizes).is_global
-    assert not receptive_field([(rows.whole(), columns)], [], sizes).is_global
-    assert receptive_field([(rows.whole(), columns.whole())], [], sizes).is_global
-    beside = receptive_field([(rows, columns)], [rows.whole(), columns.whole()], sizes)
+    assert not receptive_field([(rows, columns, [])], sizes).is_global
+    assert not receptive_field([(rows.whole(), columns, [])], sizes).is_global
+    assert receptive_field([(rows.whole(), columns.whole(), [])], sizes).is_global
+    beside = receptive_field([(rows, columns, [rows.whole(), columns.whole()])], sizes)
     assert beside.is_global
     assert beside.size == (1, 1)
-    assert beside.besides == ((0, 3), (0, 5))
+    assert beside.branches[0].besides == ((0, 3), (0, 5))
 
 
 def test_boxes_are_in_x_and_y_end_exclusive_and_empty_for_padding() -> None:
     rows = input_axis(0, 8).read(window(4, 2, 2, 0, 1))
     columns = input_axis(1, 3).read(window(3, 1, 3, 3, 1))
-    field = receptive_field([(rows, columns)], [], (8, 3))
+    field = receptive_field([(rows, columns, [])], (8, 3))
     assert field.box(1, 1) == (0, 2, 1, 4)
     assert field.box(1, 0) == (0, 0, 0, 0)
 

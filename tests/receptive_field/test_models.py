@@ -102,7 +102,7 @@ def every_map_has_a_field(name: str) -> None:
     assert layers
     for record in layers:
         assert record.receptive_field is not None, f"{record.label}: {record.reason}"
-        shape = (len(record.receptive_field.rows), len(record.receptive_field.columns))
+        shape = tuple(len(record.receptive_field.reach(of)) for of in (0, 1))
         assert record.grid == shape
 
 

@@ -78,10 +78,11 @@ def test_it_notices_a_field_that_is_one_pixel_off() -> None:
     measured = probe(network, [record], SIZE)["end"]
     field = record.receptive_field
     assert disagreement(record, measured) is None
-    first, last = field.columns[1]
-    wrong = (field.columns[0], (first, last - 1), *field.columns[2:])
+    (branch,) = field.branches
+    first, last = branch.columns[1]
+    wrong = replace(branch, columns=(branch.columns[0], (first, last - 1), *branch.columns[2:]))
     complaint = disagreement(
-        replace(record, receptive_field=replace(field, columns=wrong)), measured
+        replace(record, receptive_field=replace(field, branches=(wrong,))), measured
     )
     assert complaint == f"column 1 reads {first} to {last}, not {first} to {last - 1}"
 

@@ -652,6 +652,36 @@ def parts_of_different_reach_side_by_side() -> nn.Module:
 
 
 @trap
+def normalized_and_spread_with_gaps() -> nn.Module:
+    return chain(conv(3, 4, 3), nn.GroupNorm(2, 4), nn.ConvTranspose2d(4, 2, 1, stride=2))
+
+
+@trap
+def spread_with_gaps_and_normalized() -> nn.Module:
+    return chain(conv(3, 4, 3), nn.ConvTranspose2d(4, 4, 1, stride=2), nn.GroupNorm(2, 4))
+
+
+@trap
+def gaps_under_a_softmax_over_columns() -> nn.Module:
+    return chain(conv(3, 4, 3), nn.ConvTranspose2d(4, 4, 1, stride=(2, 3)), nn.Softmax(dim=3))
+
+
+@trap
+def normalized_and_padded() -> nn.Module:
+    return chain(conv(3, 4, 3), nn.GroupNorm(2, 4), nn.ZeroPad2d((2, 0, 1, 3)), nn.ReLU())
+
+
+@trap
+def excitation_of_a_padded_map() -> nn.Module:
+    def run(net: Toy, x: Tensor) -> Tensor:
+        x = net.one(x)
+        scale = net.squeeze(x[..., 2:].mean((2, 3), keepdim=True)).sigmoid()
+        return net.after(scale * F.pad(x, (3, 2, 0, 4)))
+
+    return Toy(run, one=conv(3, 4, 3), squeeze=conv(4, 4, 1), after=conv(4, 2, 2))
+
+
+@trap
 def a_unit_that_reads_only_padding() -> nn.Module:
     return chain(conv(3, 2, 3, padding=6, stride=2), nn.MaxPool2d(2))
 
@@ -696,7 +726,26 @@ def hull(read: Tensor) -> tuple[int, int, int, int]:
 def test_every_unit_reads_just_its_box(name: str) -> None:
     network, size = seeded(TRAPS[name]).eval(), (11, 14)
     field = trace(network, size)[-1].receptive_field
-    if field is None or field.besides != (None, None):
+    if field is None or any(branch.besides != (None, None) for branch in field.branches):
         return
     for place, read in boxes_seen(network, size).items():
         assert field.box(*place) == hull(read), place
+
+
+# After upsampling the theoretical field is the hull over all phases.
+UPSAMPLED = ("interpolation", "antialiased", "upsampling", "adaptive", "pixel_", "u_net",
+             "feature_pyramid", "transposed", "gaps")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [n for n in TRAPS if not any(word in n for word in UPSAMPLED)])
+def test_a_unit_whose_field_lies_inside_the_input_reads_just_that(name: str) -> None:
+    size = (95, 88)
+    field = trace(seeded(TRAPS[name]).eval(), size)[-1].receptive_field
+    if field is None or not field.aligned or len(field.branches) > 1:
+        return
+    for of, pairs in enumerate((field.branches[0].rows, field.branches[0].columns)):
+        assert field.stride[of].denominator == 1
+        lows = [field.start[of] + int(field.stride[of]) * i for i in range(len(pairs))]
+        told = [(low, low + field.size[of] - 1) for low in lows]
+        inside = [i for i, (low, high) in enumerate(told) if low >= 0 and high < size[of]]
+        assert [pairs[i] for i in inside] == [told[i] for i in inside]
