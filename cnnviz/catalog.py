@@ -42,6 +42,12 @@ def is_checkpoint(weights: str) -> bool:
     return weights.endswith(CHECKPOINT_SUFFIXES) or Path(weights).is_file()
 
 
+def tell_weights(weights: str) -> str:
+    """Return in words which weights a network has."""
+    plain = {"none": "random weights", "default": "its own weights"}
+    return plain.get(weights, f"weights {weights}")
+
+
 def check_names(model: str, weights: str, device: str) -> None:
     """Raise an error for a model, weights or device that cannot exist.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cnnviz.catalog import tell_weights
 from cnnviz.choices import Normalize, Reduce
 from cnnviz.errors import UnknownNameError, UsageError
 from cnnviz.layout import Axes
@@ -117,7 +118,7 @@ def _layer_png(
 
 
 def _overview_png(model: LoadedModel, photo: Photo, stages: Sequence[Stage], style: Style) -> bytes:
-    header = Header(f"{model.name}, mean map per layer", (f"{photo.key} · {_weights(model)}",))
+    header = Header(f"{model.name}, mean map per layer", (f"{photo.key} · {tell_weights(model.weights)}",))
     overview = draw_overview(photo.seen, stages, header, cmap=style.cmap)
     about = {"image": photo.key, "model": model.name, "weights": model.weights}
     return encode_png(overview, about)
@@ -130,7 +131,7 @@ def _draw_layer(
     maps: LayerMaps,
     style: Style,
 ) -> Image.Image:
-    lines = (_shape(maps), f"{model.name} · {_weights(model)}", photo.key)
+    lines = (_shape(maps), f"{model.name} · {tell_weights(model.weights)}", photo.key)
     header = Header(maps.plan.record.label, lines, thumbnail)
     if maps.plan.record.layout.axes is Axes.VECTOR:
         return draw_bars(maps.values[:, 0, 0], _value_names(model, maps), header, cmap=style.cmap)
@@ -157,11 +158,6 @@ def _shape(maps: LayerMaps) -> str:
     field = record.receptive_field
     sees = f"field {field.size_text}, stride {field.stride_text}" if field else ""
     return " · ".join(part for part in (record.type, f"{total}{size}", said, sees) if part)
-
-
-def _weights(model: LoadedModel) -> str:
-    plain = {"none": "random weights", "default": "its own weights"}
-    return plain.get(model.weights, f"weights {model.weights}")
 
 
 def _value_names(model: LoadedModel, maps: LayerMaps) -> list[str]:

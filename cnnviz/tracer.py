@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnviz.errors import ModelError
+from cnnviz.kernels import type_of
 from cnnviz.layout import Axes, Layout, LayoutReader
 from cnnviz.models import LoadedModel, load_structure, uncollected
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field
@@ -27,7 +28,7 @@ class LayerRecord:
     Attributes:
         name: The dotted name, as `named_modules()` gives it; empty for the network itself.
         call: 1 for the module's first call, 2 for its second.
-        type: The module's class name.
+        type: The module's class name, as it was before parametrizations were registered.
         leaf: Whether no other module ran inside this call.
         output_shape: Shape for a batch of one picture; empty where the output has no tensor.
         layout: How to look at the output.
@@ -183,7 +184,9 @@ class _Recorder:
         parameters = _parameters(module)
         with ExitStack() as stack:
             for name, child in module.named_modules():
-                self._attach(stack, name, child, parameters[name])
+                # What computes a parametrized weight is part of the layer that has it.
+                if "parametrizations" not in name.split("."):
+                    self._attach(stack, name, child, parameters[name])
             stack.enter_context(torch.no_grad())
             stack.enter_context(self._mode)
             yield
@@ -210,13 +213,13 @@ class _Recorder:
         tensor = first_tensor(output)
         shape = () if tensor is None else tuple(tensor.shape)
         found = None if tensor is None else self._mode.field(tensor)
-        layout = self._layouts.read(type(child).__name__, shape, _known_axes(found))
+        layout = self._layouts.read(type_of(child), shape, _known_axes(found))
         known, reason = self._receptive_field(found, layout.grid)
         self.records.append(
             LayerRecord(
                 name=name,
                 call=self._calls[name],
-                type=type(child).__name__,
+                type=type_of(child),
                 leaf=call.leaf,
                 output_shape=shape,
                 layout=layout,

@@ -1,6 +1,5 @@
 """What `maps` tells."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,13 @@ from cnnviz.checks import Rule
 from cnnviz.files import write_atomically
 from cnnviz.maps import LayerPlan, Skipped
 from cnnviz.models import LoadedModel
-from cnnviz.report.document import SCHEMA_VERSION, field_entry, field_texts, to_json
+from cnnviz.report.document import (
+    SCHEMA_VERSION,
+    field_entry,
+    field_texts,
+    statistics_entry,
+    to_json,
+)
 from cnnviz.statistics import Statistics
 
 
@@ -49,7 +54,7 @@ class MapsReport:
             (str(rule), plan.record.label, complaint)
             for plan, found in zip(self.plans, self.result.statistics, strict=False)
             for rule in self.rules
-            if (complaint := rule.complaint(found))
+            if (complaint := rule.complaint(found.health))
         ]
 
     def document(self) -> dict[str, object]:
@@ -138,22 +143,8 @@ def _layer(plan: LayerPlan, found: Statistics | None) -> dict[str, object]:
         "receptive_field": field_entry(record.receptive_field),
         "stats": None
         if found is None
-        else {
-            "min": _finite(found.min),
-            "max": _finite(found.max),
-            "mean": _finite(found.mean),
-            "std": _finite(found.std),
-            "zero_fraction": found.zero_fraction,
-            "nan": found.nan,
-            "infinite": found.infinite,
-            "dead_channels": found.dead_channels,
-        },
+        else {**statistics_entry(found), "dead_channels": found.dead_channels},
     }
-
-
-def _finite(value: float) -> float | None:
-    # JSON has no NaN; a layer without a single finite value has no minimum.
-    return value if math.isfinite(value) else None
 
 
 def _row(plan: LayerPlan, found: Statistics) -> dict[str, str]:
