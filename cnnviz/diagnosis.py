@@ -103,7 +103,8 @@ def noise(filters: Tensor) -> Tensor:
         first, second = filters.narrow(axis, 0, length), filters.narrow(axis, 1, length)
         apart += (first - second).square().flatten(1).sum(1)
         total += (first.square() + second.square()).flatten(1).sum(1)
-    return (apart / total).float()
+    ratio: Tensor = apart / total
+    return ratio.float()
 
 
 def spectral_peaks(filters: Tensor) -> tuple[Floats, Floats]:
@@ -151,7 +152,7 @@ def _near_duplicates(
     unit = filters / filters.norm(dim=1, keepdim=True)
     resembling = torch.zeros(count, dtype=torch.bool)
     found: list[tuple[float, int, int]] = []
-    for rows in torch.arange(count).split(max(_COMPARED // count, 1)):
+    for rows in torch.split(torch.arange(count), max(_COMPARED // count, 1)):
         cosines = unit[rows] @ unit.T
         cosines[torch.arange(len(rows)), rows] = 0
         close = cosines > ALIKE

@@ -11,9 +11,10 @@ from cnnviz.catalog import tell_weights
 from cnnviz.choices import Normalize, ReduceInputs, Sort
 from cnnviz.filters import FilterView, Floats, LayerFilters
 from cnnviz.render import text
+from cnnviz.render.block import Caption
 from cnnviz.render.canvas import Header
 from cnnviz.render.grid import Note, draw_grid
-from cnnviz.render.plate import Caption, draw_plate
+from cnnviz.render.plate import draw_plate
 
 _SIGNED, _UNSIGNED = "RdBu_r", "viridis"
 
@@ -42,7 +43,8 @@ def draw_filters(view: FilterView, style: FilterStyle) -> Image.Image:
         return _draw_series(view, style)
     tiles = _as_columns(view, view.tiles[0])
     norms = view.last.diagnosis.norms
-    if tiles.shape[1] == 1 and not view.last.is_matrix:
+    # Strips of one row of weights, of layers over time, are higher on a plate.
+    if tiles.shape[1] == 1 and tiles.shape[2] > 1:
         labels = [str(number) for number in view.numbers]
         notes = [_note(view, i) for i in range(len(view.numbers))]
         return draw_grid(
@@ -50,7 +52,8 @@ def draw_filters(view: FilterView, style: FilterStyle) -> Image.Image:
             normalize=_normalize(view, style), cmap=_cmap(view, style),
         )  # fmt: skip
     rows = [Caption(_name(view, n), text.number(float(norms[n]))) for n in view.numbers]
-    return _draw_plate(view, style, tiles, rows, (0, _moments(view)))
+    more = f"rows: filters with number and norm · columns: {_told_columns(view)}"
+    return _draw_plate(view, style, tiles, rows, (0, _moments(view)), more)
 
 
 def draw_frames(view: FilterView, style: FilterStyle) -> list[Image.Image]:
@@ -75,9 +78,7 @@ def _draw_series(view: FilterView, style: FilterStyle) -> Image.Image:
         rows = [Caption(str(n), name) for n in view.numbers for name in names]
         mixed = np.stack(tiles, axis=1).reshape(-1, *tiles[0].shape[1:])
         return _draw_plate(view, style, mixed, rows, (count, _moments(view)))
-    rows = [
-        Caption(name, _noise(layer)) for name, layer in zip(names, view.layers, strict=True)
-    ]
+    rows = [Caption(name, _noise(layer)) for name, layer in zip(names, view.layers, strict=True)]
     return draw_plate(
         np.stack([one[:, 0] for one in tiles]), rows, [str(n) for n in view.numbers],
         _header(view, style), normalize=_normalize(view, style), cmap=_cmap(view, style),
@@ -91,9 +92,10 @@ def _draw_plate(
     tiles: Floats,
     rows: Sequence[Caption],
     together: tuple[int, int],
+    more: str = "",
 ) -> Image.Image:
     return draw_plate(
-        tiles, rows, _columns(view), _header(view, style), normalize=_normalize(view, style),
+        tiles, rows, _columns(view), _header(view, style, more), normalize=_normalize(view, style),
         cmap=_cmap(view, style), signed=_is_signed(view), together=together,
     )  # fmt: skip
 
@@ -133,6 +135,14 @@ def _columns(view: FilterView) -> list[str]:
     return [f"{n} {t}".strip() for n in inputs for t in moments]
 
 
+def _told_columns(view: FilterView) -> str:
+    _, channels, slices, *_ = view.tiles[0].shape
+    if slices > 1:
+        alone = channels == 1 or _reads_colours(view)
+        return "moments" if alone else "moments of each input channel"
+    return "input channels"
+
+
 def _is_signed(view: FilterView) -> bool:
     return view.reduce is not ReduceInputs.NORM
 
@@ -170,46 +180,51 @@ def _noise(layer: LayerFilters) -> str:
     return "" if noise is None else f"noise {text.number(noise)}"
 
 
-def _header(view: FilterView, style: FilterStyle) -> Header:
+def _header(view: FilterView, style: FilterStyle, more: str = "") -> Header:
     layer = view.last
     weights = (
-        tell_weights(layer.weights)
-        if len(view.layers) == 1
-        else f"{len(view.layers)} checkpoints"
+        tell_weights(layer.weights) if len(view.layers) == 1 else f"{len(view.layers)} checkpoints"
     )
     lines = [_tell_shape(view), f"{style.model} · {weights}"]
     if len(view.layers) == 1:
         lines.append(_tell_diagnosis(layer))
-    return Header(layer.name, tuple(line for line in lines if line))
+    return Header(layer.name, tuple(line for line in (*lines, more) if line))
 
 
 def _tell_shape(view: FilterView) -> str:
     layer = view.last
     count, channels, *kernel = layer.values.shape
-    size = "" if layer.is_matrix else f" of {' × '.join(map(str, kernel))}"
-    groups = f"{layer.groups} groups: +0 is a filter's own first input" if _is_grouped(layer) else ""
-    if layer.groups > 1 and channels == 1:
-        groups = "depthwise" if layer.groups == count else f"{layer.groups} groups"
     filters = f"{len(view.numbers)} of {count}" if len(view.numbers) < count else str(count)
     inputs = f"{len(view.inputs)} of {channels}" if len(view.inputs) < channels else str(channels)
-    shown = f"{filters} filters × {inputs} inputs{size}"
-    reduced = {
-        ReduceInputs.MEAN: "mean over inputs",
-        ReduceInputs.NORM: "norm over inputs",
-        ReduceInputs.PCA: "principal component over inputs and its share",
-    }.get(view.reduce, "")
+    shown = f"{filters} filters" + (f" × {inputs} inputs" if channels > 1 else "")
+    size = "" if layer.is_matrix else f" of {' × '.join(map(str, kernel))}"
     ordered = "" if view.sort is Sort.INDEX else f"sorted by {view.sort.value}"
-    return " · ".join(part for part in (layer.type, shown, groups, reduced, ordered) if part)
+    parts = (layer.type, shown + size, _tell_groups(layer), _REDUCED[view.reduce], ordered)
+    return " · ".join(part for part in parts if part)
 
 
-def _is_grouped(layer: LayerFilters) -> bool:
-    return layer.groups > 1 and layer.values.shape[1] > 1
+_REDUCED = {
+    ReduceInputs.NONE: "",
+    ReduceInputs.MEAN: "mean over inputs",
+    ReduceInputs.NORM: "norm over inputs",
+    ReduceInputs.PCA: "principal component over inputs and its share",
+}
+
+
+def _tell_groups(layer: LayerFilters) -> str:
+    if layer.groups == 1:
+        return ""
+    if layer.values.shape[1] > 1:
+        return f"{layer.groups} groups: +0 is a filter's own first input"
+    return "depthwise" if layer.groups == len(layer.values) else f"{layer.groups} groups"
 
 
 def _tell_diagnosis(layer: LayerFilters) -> str:
     found = layer.diagnosis
     finite = found.norms[np.isfinite(found.norms)]
-    norms = f"norms {text.number(finite.min())} … {text.number(finite.max())}" if len(finite) else ""
+    norms = (
+        f"norms {text.number(finite.min())} … {text.number(finite.max())}" if len(finite) else ""
+    )
     dead = f"{len(found.dead)} dead" if found.dead else ""
     alike = f"{found.duplicates} near-duplicates" if found.duplicates else ""
     return " · ".join(part for part in (norms, _noise(layer), dead, alike) if part)

@@ -216,8 +216,13 @@ def view(layers: Sequence[LayerFilters], choice: Choice) -> FilterView:
     """
     last = layers[-1]
     strength = torch.from_numpy(last.diagnosis.norms)
-    numbers = _pick(last, "filter", choice.channels, strength)
-    inputs = _pick(last, "input", choice.in_channels, _input_norms(last.values))
+    # The defaults are for tiles: a matrix is shown whole, and a reduction takes all inputs.
+    reduced = choice.reduce is not ReduceInputs.NONE
+    numbers = _pick(last, "filter", choice.channels, strength, whole=last.is_matrix)
+    inputs = _pick(
+        last, "input", choice.in_channels, _input_norms(last.values),
+        whole=last.is_matrix or reduced,
+    )  # fmt: skip
     frequencies, orientations = spectral_peaks(last.values[numbers])
     keys = {
         Sort.NORM: -last.diagnosis.norms[numbers],
@@ -225,29 +230,31 @@ def view(layers: Sequence[LayerFilters], choice: Choice) -> FilterView:
         Sort.ORIENTATION: orientations,
     }
     # A sort by what kernels do not have leaves them as they are.
-    sort = choice.sort if choice.sort in keys and np.isfinite(keys[choice.sort]).any() else Sort.INDEX
+    sort = (
+        choice.sort if choice.sort in keys and np.isfinite(keys[choice.sort]).any() else Sort.INDEX
+    )
     order = np.argsort(keys[sort], kind="stable") if sort in keys else np.arange(len(numbers))
     numbers = [numbers[i] for i in order]
-    reduced = [_REDUCTIONS[choice.reduce](layer.values[numbers][:, inputs]) for layer in layers]
+    results = [_REDUCTIONS[choice.reduce](layer.values[numbers][:, inputs]) for layer in layers]
     return FilterView(
         layers=tuple(layers),
         reduce=choice.reduce,
         sort=sort,
         numbers=tuple(numbers),
         inputs=tuple(inputs),
-        tiles=tuple(_with_all_axes(values).numpy() for values, _ in reduced),
-        shares=tuple(shares.numpy() for _, shares in reduced if shares is not None),
+        tiles=tuple(_with_all_axes(values).numpy() for values, _ in results),
+        shares=tuple(shares.numpy() for _, shares in results if shares is not None),
         frequencies=frequencies[order],
         orientations=orientations[order],
     )
 
 
-def _pick(layer: LayerFilters, what: str, spec: ChannelSpec, strength: Tensor) -> list[int]:
+def _pick(
+    layer: LayerFilters, what: str, spec: ChannelSpec, strength: Tensor, *, whole: bool
+) -> list[int]:
     count = len(strength)
-    # The default is for tiles: a matrix is shown whole.
-    whole = spec.clipped and layer.is_matrix
     try:
-        numbers = list(range(count)) if whole else spec.indices(count)
+        numbers = list(range(count)) if spec.clipped and whole else spec.indices(count)
     except UsageError as error:
         raise UsageError(f"layer {layer.name}, {what} channels: {error}") from error
     if spec.top:
@@ -256,7 +263,8 @@ def _pick(layer: LayerFilters, what: str, spec: ChannelSpec, strength: Tensor) -
 
 
 def _input_norms(values: Tensor) -> Tensor:
-    return values.transpose(0, 1).flatten(1).norm(dim=1)
+    norms: Tensor = values.transpose(0, 1).flatten(1).norm(dim=1)
+    return norms
 
 
 def _with_all_axes(values: Tensor) -> Tensor:

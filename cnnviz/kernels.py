@@ -52,8 +52,8 @@ def as_filters(module: nn.Module, weight: Tensor) -> Tensor | None:
     if not is_transposed(module):
         return weight
     groups = groups_of(module)
-    apart = weight.unflatten(0, (groups, -1)).transpose(1, 2)
-    return apart.flatten(0, 1)
+    apart = weight.reshape(groups, -1, *weight.shape[1:])
+    return apart.transpose(1, 2).flatten(0, 1)
 
 
 def is_transposed(module: nn.Module) -> bool:

@@ -118,7 +118,9 @@ def _layer_png(
 
 
 def _overview_png(model: LoadedModel, photo: Photo, stages: Sequence[Stage], style: Style) -> bytes:
-    header = Header(f"{model.name}, mean map per layer", (f"{photo.key} · {tell_weights(model.weights)}",))
+    header = Header(
+        f"{model.name}, mean map per layer", (f"{photo.key} · {tell_weights(model.weights)}",)
+    )
     overview = draw_overview(photo.seen, stages, header, cmap=style.cmap)
     about = {"image": photo.key, "model": model.name, "weights": model.weights}
     return encode_png(overview, about)

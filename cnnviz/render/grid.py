@@ -206,7 +206,9 @@ def _scale_note(scaled: Scaled, normalize: Normalize, unit: str) -> str:
         low, high = scaled.span
         beyond = (scaled.low < low) | (scaled.high > high)
         ends = f"{low:g}…{high:g}".replace("-", "−")
-        return f"values as they are, clipped to {ends} in {int(beyond.sum())} of {len(beyond)} {unit}s"
+        return (
+            f"values as they are, clipped to {ends} in {int(beyond.sum())} of {len(beyond)} {unit}s"
+        )
     if len(scaled.low) == 1:
         return ""
     return f"each {unit} on its own scale" if scaled.span is None else "one scale for all tiles"

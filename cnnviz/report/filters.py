@@ -60,9 +60,7 @@ class FiltersReport:
                 for view, outputs in zip(self.views, self.outputs, strict=True)
                 for layer in view.layers
             ],
-            "skipped": [
-                {"name": name, "reason": reason} for name, reason in self.skipped.items()
-            ],
+            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
             "tripped": [
                 {"rule": rule, "layer": layer, "reason": reason}
                 for rule, layer, reason in self.tripped
@@ -103,7 +101,8 @@ class FiltersReport:
         for name, reason in self.skipped.items():
             reasons.setdefault(reason, []).append(name or "the network")
         return [
-            f"skipped {', '.join(names[:4])}{' …' if len(names) > 4 else ''} ({len(names)}): {reason}"
+            f"skipped {', '.join(names[:4])}{f' and {len(names) - 4} more' * (len(names) > 4)}: "
+            f"{reason}"
             for reason, names in reasons.items()
         ]
 
