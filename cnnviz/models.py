@@ -104,7 +104,7 @@ def _channels_last(module: nn.Module) -> nn.Module:
     Convolutions on a CPU take a quarter less time so. Weights of 3-d ones have no such format.
     """
     if not any(tensor.ndim == 5 for tensor in module.parameters()):
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(memory_format=torch.channels_last)
     return module
 
 

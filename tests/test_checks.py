@@ -51,7 +51,7 @@ def test_each_command_has_its_own_rules() -> None:
     assert [str(rule) for rule in rules] == ["nan", "dead=0.2", "noise=0.3", "noise=2"]
     with pytest.raises(UsageError, match="'blank' not understood; write nan, dead=SHARE with"):
         parse_rules(["blank"], FILTERS_RULES)
-    with pytest.raises(UsageError, match="'noise=0.3' not understood; write nan, blank, or dead"):
+    with pytest.raises(UsageError, match=r"'noise=0\.3' not understood; write nan, blank, or dead"):
         parse_rules(["noise=0.3"])
 
 

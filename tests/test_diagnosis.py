@@ -23,7 +23,9 @@ def test_noise_of_kernels_that_are_known(kernel: Tensor, expected: float) -> Non
     assert float(noise(kernel[None, None])) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 2), (3, 3, 3), (64, 3, 3), (3, 7, 7), (3, 11, 11), (1, 25)])
+@pytest.mark.parametrize(
+    "shape", [(3, 2, 2), (3, 3, 3), (64, 3, 3), (3, 7, 7), (3, 11, 11), (1, 25)]
+)
 def test_random_filters_have_a_noise_of_one(shape: tuple[int, ...]) -> None:
     assert float(noise(random(3000, *shape)).mean()) == pytest.approx(1, abs=0.02)
 
@@ -111,7 +113,9 @@ def test_near_duplicates_are_those_that_point_the_same_way() -> None:
     assert [pair[:2] for pair in found.pairs] == [(1, 3), (1, 5), (3, 5)]
     flat = filters.flatten(1).double()
     for i, j, cosine in found.pairs:
-        assert cosine == pytest.approx(float(torch.cosine_similarity(flat[i], flat[j], 0)), abs=1e-5)
+        assert cosine == pytest.approx(
+            float(torch.cosine_similarity(flat[i], flat[j], 0)), abs=1e-5
+        )
 
 
 def test_comparing_in_parts_finds_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

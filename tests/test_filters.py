@@ -80,8 +80,9 @@ def seen(
     """Return what is shown of one convolution with this weight."""
     kernel = tuple(weight.shape[2:])
     padding = tuple(side // 2 for side in kernel)
-    network = nn.Conv2d(3, weight.shape[1], 1), nn.Conv2d(
-        weight.shape[1], len(weight), kernel, padding=padding
+    network = (
+        nn.Conv2d(3, weight.shape[1], 1),
+        nn.Conv2d(weight.shape[1], len(weight), kernel, padding=padding),
     )
     network[1].weight.data = weight
     layers, _ = read_filters(as_model(nn.Sequential(*network)), ["1"])
@@ -179,9 +180,7 @@ def striped(degrees: float, cycles: float) -> Tensor:
     ],
 )
 def test_filters_are_sorted(as_model: LoadToy, sort: Sort, order: tuple[int, ...]) -> None:
-    weight = torch.stack(
-        [0.1 * striped(130, 0.22), 4 * striped(20, 0.34), striped(75, 0.15)]
-    )
+    weight = torch.stack([0.1 * striped(130, 0.22), 4 * striped(20, 0.34), striped(75, 0.15)])
     shown = seen(as_model, weight, sort=sort)
     assert shown.numbers == order
     assert np.array_equal(shown.tiles[0][:, :, 0], weight[list(order)].numpy())

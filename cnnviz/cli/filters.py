@@ -181,4 +181,5 @@ def _tell(
     files = [path for paths in report.outputs for path in paths]
     for path in files:
         output.detail(path.as_posix())
-    output.note(f"{len(files)} files in {folder}: {files[0]}")
+    count = f"{len(files)} files" if len(files) > 1 else "1 file"
+    output.note(f"{count} in {folder}: {files[0]}")

@@ -207,7 +207,7 @@ def train(
 
 
 def copy_of(out: Path, step: int) -> Path:
-    """Return where the weights after so many steps are kept, such as `weights-00100.safetensors`."""
+    """Return where the weights after so many steps are kept, as `weights-00100.safetensors`."""
     return out.with_name(f"{out.stem}-{step:05d}{out.suffix}")
 
 

@@ -66,7 +66,7 @@ class _Track:
         """(total,) which pixels lie in the wider gaps."""
         wide = np.zeros(self.total, dtype=np.bool_)
         for first in self.starts[self.together :: self.together] if self.together else ():
-            wide[first - _GROUP_GAP - self._gap : first] = True
+            wide[first - _GROUP_GAP - 2 * self._gap : first] = True
         return wide
 
     def named(self, room: int) -> range:
