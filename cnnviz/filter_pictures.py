@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from cnnviz.catalog import tell_weights
+from cnnviz.catalog import checkpoint_names, tell_weights
 from cnnviz.choices import Normalize, ReduceInputs, Sort
 from cnnviz.filters import FilterView, Floats, LayerFilters
 from cnnviz.render import text
@@ -98,12 +97,6 @@ def _draw_plate(
         tiles, rows, _columns(view), _header(view, style, more), normalize=_normalize(view, style),
         cmap=_cmap(view, style), signed=_is_signed(view), together=together,
     )  # fmt: skip
-
-
-def checkpoint_names(weights: Sequence[str]) -> list[str]:
-    """Return short names of checkpoints: those of their files, where that tells them apart."""
-    stems = [Path(name).stem for name in weights]
-    return stems if len(set(stems)) == len(set(weights)) else list(weights)
 
 
 def _reads_colours(view: FilterView) -> bool:

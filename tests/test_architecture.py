@@ -32,8 +32,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "filters",
     ),
     (
-        "receptive_field.probe", "receptive_field.effective", "pictures", "filter_pictures",
-        "batch", "rf",
+        "receptive_field.probe", "receptive_field.effective", "pictures", "series",
+        "filter_pictures", "batch", "rf",
     ),
     (
         "report", "report.document", "report.layers", "report.maps", "report.filters", "report.rf",
@@ -60,9 +60,9 @@ ONLY = {
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
-        "images", "models", "pictures", "filter_pictures", "rf", "render.bars", "render.boxes",
-        "render.canvas", "render.grid", "render.photo", "render.plate", "render.png",
-        "render.text", "demo.train",
+        "images", "models", "pictures", "series", "filter_pictures", "rf", "render.bars",
+        "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
+        "render.png", "render.text", "demo.train",
     },
     "torchvision": {"models", "demo.network"},
 }  # fmt: skip

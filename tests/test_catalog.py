@@ -8,7 +8,13 @@ import pytest
 import torchvision
 
 from cnnviz import catalog
-from cnnviz.catalog import check_names, is_checkpoint, split_factory, torchvision_names
+from cnnviz.catalog import (
+    check_names,
+    checkpoint_names,
+    is_checkpoint,
+    split_factory,
+    torchvision_names,
+)
 from cnnviz.errors import InputError, UnknownNameError, UsageError
 
 
@@ -92,3 +98,17 @@ def test_devices_of_a_known_form_pass_wherever_the_test_runs(device: str) -> Non
 def test_an_installation_without_torchvision_has_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "find_spec", lambda _: None)
     assert torchvision_names.__wrapped__() == ()
+
+
+@pytest.mark.parametrize(
+    ("weights", "names"),
+    [
+        (["a/epoch1.pth", "b/epoch5.pth"], ["epoch1", "epoch5"]),
+        (["a/best.pth", "b/best.pth"], ["a/best.pth", "b/best.pth"]),
+        (["none", "default"], ["none", "default"]),
+    ],
+)
+def test_checkpoints_have_the_shortest_name_that_tells_them_apart(
+    weights: list[str], names: list[str]
+) -> None:
+    assert checkpoint_names(weights) == names

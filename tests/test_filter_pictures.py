@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from cnnviz.choices import Normalize, ReduceInputs, Sort
-from cnnviz.filter_pictures import FilterStyle, checkpoint_names, draw_filters, draw_frames
+from cnnviz.filter_pictures import FilterStyle, draw_filters, draw_frames
 from cnnviz.filters import Choice, FilterView, read_filters, view
 from cnnviz.models import LoadedModel
 from cnnviz.render import text
@@ -140,17 +139,3 @@ def test_frames_show_the_same_filters_in_the_same_places(as_model: LoadToy) -> N
         alone = draw_filters(shown(as_model, weight[order]), STYLE)
         size = 2 * (144 + STRIP) + 8
         assert (bottom(frame, size, size) == bottom(alone, size, size)).mean() > 0.99
-
-
-@pytest.mark.parametrize(
-    ("weights", "names"),
-    [
-        (["a/epoch1.pth", "b/epoch5.pth"], ["epoch1", "epoch5"]),
-        (["a/best.pth", "b/best.pth"], ["a/best.pth", "b/best.pth"]),
-        (["none", "default"], ["none", "default"]),
-    ],
-)
-def test_checkpoints_have_the_shortest_name_that_tells_them_apart(
-    weights: list[str], names: list[str]
-) -> None:
-    assert checkpoint_names(weights) == names

@@ -8,8 +8,8 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Rule
-from cnnviz.filter_pictures import checkpoint_names
 from cnnviz.filters import FilterView, LayerFilters
 from cnnviz.report.document import SCHEMA_VERSION, finite, statistics_entry
 
