@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,10 +69,22 @@ class _Registered:
     grid: tuple[int, int] | None = None
 
 
-def read_filters(
-    model: LoadedModel, patterns: Sequence[str]
-) -> tuple[list[LayerFilters], dict[str, str]]:
-    """Return the filters of the layers that match, and why others that match have none, by name.
+class Found(NamedTuple):
+    """The layers that match patterns.
+
+    Attributes:
+        layers: Those that have filters.
+        skipped: Why others have none, by name.
+        note: Why the layers are not in order of execution; empty where they are.
+    """
+
+    layers: list[LayerFilters]
+    skipped: dict[str, str]
+    note: str
+
+
+def read_filters(model: LoadedModel, patterns: Sequence[str]) -> Found:
+    """Return the filters of the layers that match.
 
     The layers are in order of execution; those of a network that does not run on a picture in the
     order in which they were registered. A module that runs several times is there once.
@@ -80,7 +93,7 @@ def read_filters(
         UnknownNameError: If a pattern matches no layer.
         UsageError: If no layer that matches has filters.
     """
-    calls = _layer_calls(model)
+    calls, note = _layer_calls(model)
     names = dict.fromkeys(calls[i].name for i in select_layers(patterns, calls))
     found: list[LayerFilters] = []
     skipped: dict[str, str] = {}
@@ -96,17 +109,19 @@ def read_filters(
         raise UsageError(
             f"no layer of {', '.join(patterns)} has filters: {reasons}; try -l conv or -l all"
         )
-    return found, skipped
+    return Found(found, skipped, note)
 
 
-def _layer_calls(model: LoadedModel) -> Sequence[LayerCall]:
+def _layer_calls(model: LoadedModel) -> tuple[Sequence[LayerCall], str]:
+    """Return the layers in order, and why that is not the order of execution."""
     try:
-        return trace_module(model.module, model.preprocess.input_size)
-    except ModelError:
-        return [
+        return trace_module(model.module, model.preprocess.input_size), ""
+    except ModelError as error:
+        registered = [
             _Registered(name, type_of(module), leaf=not any(module.children()))
             for name, module in model.module.named_modules()
         ]
+        return registered, f"layers are in order of registration, as {error}"
 
 
 def _read(model: LoadedModel, name: str, module: nn.Module) -> LayerFilters | None:

@@ -44,8 +44,9 @@ def test_layers_are_in_order_of_execution_and_a_module_is_there_once(as_model: L
 
 def test_layers_without_filters_are_skipped_with_a_reason(as_model: LoadToy) -> None:
     model = as_model(Twice())
-    found, skipped = read_filters(model, ["all"])
+    found, skipped, note = read_filters(model, ["all"])
     assert [layer.name for layer in found] == ["first", "late"]
+    assert note == ""
     assert skipped == {"norm": "BatchNorm2d has no filters of its own"}
     with pytest.raises(UsageError, match="no layer of norm has filters: norm: BatchNorm2d has no"):
         read_filters(model, ["norm"])
@@ -59,6 +60,7 @@ def test_a_network_that_takes_no_picture_has_its_layers_in_order_of_registration
     audio = as_model(nn.Sequential(nn.Conv1d(1, 4, 9), nn.ReLU(), nn.Conv1d(4, 2, 5)))
     assert names_of(audio, "conv") == ["0", "2"]
     assert names_of(audio, "first") == ["0"]
+    assert "order of registration, as the network does not run" in read_filters(audio, ["0"]).note
 
 
 def test_a_parametrized_convolution_is_the_first_one(as_model: LoadToy) -> None:
@@ -85,7 +87,7 @@ def seen(
         nn.Conv2d(weight.shape[1], len(weight), kernel, padding=padding),
     )
     network[1].weight.data = weight
-    layers, _ = read_filters(as_model(nn.Sequential(*network)), ["1"])
+    layers, *_ = read_filters(as_model(nn.Sequential(*network)), ["1"])
     specs = (parse_channels(text, clipped=clipped) for text in (channels, in_channels))
     return view(layers, Choice(*specs, **choice))
 

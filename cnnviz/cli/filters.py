@@ -127,15 +127,17 @@ def filters(
                 model, one, device=device, input_size=size, seed=seed,
                 progress=output.shows_progress,
             )  # fmt: skip
-            found, skipped = read_filters(network, patterns)
-            snapshots.append(found)
+            found = read_filters(network, patterns)
+            snapshots.append(found.layers)
             advance()
     choice = Choice(spec, in_spec, reduce, sort)
     views = [view(same, choice) for same in join(snapshots)]
     style = FilterStyle(model, normalize, cmap)
     outputs = [list(_write(one, style, out / "filters", frames=frames)) for one in views]
     read = [layer.weights for layer in views[0].layers]
-    report = FiltersReport(model, read, views, outputs, skipped, rules)
+    report = FiltersReport(model, read, views, outputs, found.skipped, rules)
+    if found.note:
+        output.note(found.note)
     _tell(report, output, out / "filters", sort, as_json=json)
     raise typer.Exit(TRIPPED if report.tripped else DONE)
 
