@@ -15,16 +15,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cnnviz.catalog import checkpoint_names
 from cnnviz.errors import InputError, OutputError
 from cnnviz.files import write_atomically
 from cnnviz.images import ImageSource, open_image
 from cnnviz.maps import LayerMaps, LayerPlan, look
 from cnnviz.models import LoadedModel
 from cnnviz.pictures import Photo, Style, draw_layers
+from cnnviz.series import draw_series
 from cnnviz.statistics import Statistics
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+# What the layers gave for one photo, with each of the weights.
+Snapshots = tuple[tuple[LayerMaps, ...], ...]
 
 # Copies of activations that one batch may hold; larger batches gain no speed.
 _BATCH_BYTES, _LARGEST_BATCH = 256 * 2**20, 16
@@ -53,7 +57,8 @@ class RunResult:
 
     Attributes:
         outcomes: One per photo, in the order given.
-        statistics: One per layer plan, over all photos; empty where no photo got that far.
+        statistics: One per layer plan, over all photos, the plans of one checkpoint after those of
+            the other; empty where no photo got that far.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -70,6 +75,7 @@ class MapsJob:
         style: How maps are drawn.
         out: The output folder.
         save_activations: Whether the kept maps are also saved as numbers.
+        earlier: The network with other weights, whose maps stand above those of `model`.
     """
 
     model: LoadedModel
@@ -77,6 +83,12 @@ class MapsJob:
     style: Style
     out: Path
     save_activations: bool = False
+    earlier: Sequence[LoadedModel] = ()
+
+    @property
+    def models(self) -> tuple[LoadedModel, ...]:
+        """The network with each of its weights."""
+        return (*self.earlier, self.model)
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ def run_maps(
     Raises:
         ModelError: If the network fails on a batch.
     """
-    size = batch_size or _batch_size(job.plans)
+    size = batch_size or _batch_size(job)
     outcomes: list[Outcome] = []
     totals: list[Statistics] = []
     drawing: deque[Outcome | tuple[ImageSource, list[Future[Path]]]] = deque()
@@ -128,9 +140,9 @@ def run_maps(
                     if isinstance(item, Outcome):
                         drawing.append(item)
                         continue
-                    layers = next(views)
-                    totals = _add_up(totals, layers)
-                    files = _start_drawing(pool, job, item, layers)
+                    snapshots = next(views)
+                    totals = _add_up(totals, [maps for one in snapshots for maps in one])
+                    files = _start_drawing(pool, job, item, snapshots)
                     drawing.append((item.source, files))
                 # The next batch runs while these are drawn.
                 collect(leave=size)
@@ -156,11 +168,11 @@ def _torch_threads(share: bool) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _batch_size(plans: Sequence[LayerPlan]) -> int:
+def _batch_size(job: MapsJob) -> int:
     kept = 0
-    for plan in plans:
+    for plan in job.plans:
         rows, columns = plan.record.grid or (1, 1)
-        kept += 4 * rows * columns * (1 + (plan.top or len(plan.channels)))
+        kept += 4 * rows * columns * (1 + (plan.top or len(plan.channels))) * len(job.models)
     return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // kept))
 
 
@@ -189,9 +201,12 @@ def _decode(job: MapsJob, source: ImageSource) -> _Decoded | Outcome:
     return _Decoded(source, photo, job.model.preprocess.normalize(seen))
 
 
-def _look(job: MapsJob, group: Sequence[_Decoded | Outcome]) -> list[tuple[LayerMaps, ...]]:
+def _look(job: MapsJob, group: Sequence[_Decoded | Outcome]) -> list[Snapshots]:
     pixels = [item.pixels for item in group if isinstance(item, _Decoded)]
-    return look(job.model, torch.from_numpy(np.stack(pixels)), job.plans) if pixels else []
+    if not pixels:
+        return []
+    batch = torch.from_numpy(np.stack(pixels))
+    return list(zip(*(look(model, batch, job.plans) for model in job.models), strict=True))
 
 
 def _add_up(totals: list[Statistics], layers: Sequence[LayerMaps]) -> list[Statistics]:
@@ -202,15 +217,19 @@ def _add_up(totals: list[Statistics], layers: Sequence[LayerMaps]) -> list[Stati
 
 
 def _start_drawing(
-    pool: ThreadPoolExecutor, job: MapsJob, item: _Decoded, layers: Sequence[LayerMaps]
+    pool: ThreadPoolExecutor, job: MapsJob, item: _Decoded, snapshots: Snapshots
 ) -> list[Future[Path]]:
     """Have each of a photo's files made and written; the results are their paths."""
     folder = job.out / item.source.key
     files: list[tuple[str, Callable[[], bytes]]] = [
-        *draw_layers(job.model, item.photo, layers, job.style)
+        *(
+            draw_series(job.models, item.photo, snapshots, job.style)
+            if job.earlier
+            else draw_layers(job.model, item.photo, snapshots[0], job.style)
+        )
     ]
     if job.save_activations:
-        files.append(("activations.npz", lambda: _pack(layers)))
+        files.append(("activations.npz", lambda: _pack(job, snapshots)))
     return [pool.submit(_write, folder / name, make) for name, make in files]
 
 
@@ -231,13 +250,19 @@ def _outcome(source: ImageSource, files: Sequence[Future[Path]]) -> Outcome:
     return Outcome(source, tuple(outputs), errors[0] if errors else None)
 
 
-def _pack(layers: Sequence[LayerMaps]) -> bytes:
-    """Return the kept maps as `.npz`: per layer (K, H, W), or (K,), and the channel numbers."""
+def _pack(job: MapsJob, snapshots: Snapshots) -> bytes:
+    """Return the kept maps as `.npz`: per layer (K, H, W), or (K,), and the channel numbers.
+
+    With several checkpoints a layer's name has that of the checkpoint in front: `epoch5:conv1`.
+    """
     arrays: dict[str, NDArray[np.generic]] = {}
-    for maps in layers:
-        record = maps.plan.record
-        arrays[record.label] = maps.values if record.grid else maps.values[:, 0, 0]
-        arrays[f"{record.label}:channels"] = np.array(maps.channels, dtype=np.int64)
+    names = checkpoint_names([model.weights for model in job.models])
+    for name, layers in zip(names, snapshots, strict=True):
+        for maps in layers:
+            record = maps.plan.record
+            key = f"{name}:{record.label}" if job.earlier else record.label
+            arrays[key] = maps.values if record.grid else maps.values[:, 0, 0]
+            arrays[f"{key}:channels"] = np.array(maps.channels, dtype=np.int64)
     data = io.BytesIO()
     np.savez(data, **arrays)  # type: ignore[arg-type]
     return data.getvalue()

@@ -1,6 +1,7 @@
 """Which models, weights and devices can be named, told without importing torch (seconds)."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +41,18 @@ def split_factory(model: str) -> tuple[Path, str] | None:
 def is_checkpoint(weights: str) -> bool:
     """Return whether `weights` names a file and not a set of torchvision's weights."""
     return weights.endswith(CHECKPOINT_SUFFIXES) or Path(weights).is_file()
+
+
+def tell_weights(weights: str) -> str:
+    """Return in words which weights a network has."""
+    plain = {"none": "random weights", "default": "its own weights"}
+    return plain.get(weights, f"weights {weights}")
+
+
+def checkpoint_names(weights: Sequence[str]) -> list[str]:
+    """Return short names of checkpoints: those of their files, where that tells them apart."""
+    stems = [Path(name).stem for name in weights]
+    return stems if len(set(stems)) == len(set(weights)) else list(weights)
 
 
 def check_names(model: str, weights: str, device: str) -> None:

@@ -19,3 +19,21 @@ class Normalize(StrEnum):
     CHANNEL = "channel"
     LAYER = "layer"
     NONE = "none"
+
+
+class ReduceInputs(StrEnum):
+    """How the slices of a filter, one per input channel, become one; NONE keeps them apart."""
+
+    NONE = "none"
+    MEAN = "mean"
+    NORM = "norm"
+    PCA = "pca"
+
+
+class Sort(StrEnum):
+    """In which order filters are shown."""
+
+    INDEX = "index"
+    NORM = "norm"
+    FREQUENCY = "frequency"
+    ORIENTATION = "orientation"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cnnviz.catalog import tell_weights
 from cnnviz.choices import Normalize, Reduce
 from cnnviz.errors import UnknownNameError, UsageError
 from cnnviz.layout import Axes
@@ -58,11 +59,13 @@ class Style:
         normalize: Which range of values the colour map spans.
         cmap: A matplotlib colour map.
         overlay: Whether the reduced map is laid over the photo.
+        frames: Whether several checkpoints also make an animated picture.
     """
 
     normalize: Normalize = Normalize.CHANNEL
     cmap: str = "viridis"
     overlay: bool = False
+    frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,11 @@ class Photo:
     whole: Image.Image | None
     size: tuple[int, int]
 
+    @property
+    def thumbnail(self) -> Grey:
+        """What the network sees, (H, W) grey values of 0 to 255."""
+        return np.asarray(self.seen.convert("L"))
+
 
 def draw_layers(
     model: LoadedModel, photo: Photo, layers: Sequence[LayerMaps], style: Style
@@ -95,17 +103,21 @@ def draw_layers(
         layers: What the layers gave for it, in order of execution.
         style: How to draw.
     """
-    thumbnail = np.asarray(photo.seen.convert("L"))
     for maps in layers:
-        yield maps.plan.file_name, partial(_layer_png, model, photo, thumbnail, maps, style)
+        yield maps.plan.file_name, partial(_layer_png, model, photo, maps, style)
+    yield from draw_overview_of(model, photo, layers, style)
+
+
+def draw_overview_of(
+    model: LoadedModel, photo: Photo, layers: Sequence[LayerMaps], style: Style
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield the overview's file name and what makes its PNG bytes, where any layer has maps."""
     stages = [_stage(maps) for maps in layers if maps.plan.record.grid]
     if stages:
         yield "overview.png", partial(_overview_png, model, photo, stages, style)
 
 
-def _layer_png(
-    model: LoadedModel, photo: Photo, thumbnail: Grey, maps: LayerMaps, style: Style
-) -> bytes:
+def _layer_png(model: LoadedModel, photo: Photo, maps: LayerMaps, style: Style) -> bytes:
     about = {
         "image": photo.key,
         "model": model.name,
@@ -113,24 +125,22 @@ def _layer_png(
         "layer": maps.plan.record.label,
         "channels": list(maps.channels),
     }
-    return encode_png(_draw_layer(model, photo, thumbnail, maps, style), about)
+    return encode_png(draw_layer(model, photo, maps, style), about)
 
 
 def _overview_png(model: LoadedModel, photo: Photo, stages: Sequence[Stage], style: Style) -> bytes:
-    header = Header(f"{model.name}, mean map per layer", (f"{photo.key} · {_weights(model)}",))
+    header = Header(
+        f"{model.name}, mean map per layer", (f"{photo.key} · {tell_weights(model.weights)}",)
+    )
     overview = draw_overview(photo.seen, stages, header, cmap=style.cmap)
     about = {"image": photo.key, "model": model.name, "weights": model.weights}
     return encode_png(overview, about)
 
 
-def _draw_layer(
-    model: LoadedModel,
-    photo: Photo,
-    thumbnail: Grey,
-    maps: LayerMaps,
-    style: Style,
-) -> Image.Image:
-    lines = (_shape(maps), f"{model.name} · {_weights(model)}", photo.key)
+def draw_layer(model: LoadedModel, photo: Photo, maps: LayerMaps, style: Style) -> Image.Image:
+    """Return the picture of a layer: a grid, bars of a vector, or one map laid over the photo."""
+    thumbnail = photo.thumbnail
+    lines = (tell_shape(maps), f"{model.name} · {tell_weights(model.weights)}", photo.key)
     header = Header(maps.plan.record.label, lines, thumbnail)
     if maps.plan.record.layout.axes is Axes.VECTOR:
         return draw_bars(maps.values[:, 0, 0], _value_names(model, maps), header, cmap=style.cmap)
@@ -143,7 +153,8 @@ def _draw_layer(
     return draw_grid(maps.values, labels, header, normalize=style.normalize, cmap=style.cmap)
 
 
-def _shape(maps: LayerMaps) -> str:
+def tell_shape(maps: LayerMaps) -> str:
+    """Return in words what is shown of a layer."""
     record, layout = maps.plan.record, maps.plan.record.layout
     total = layout.channels
     size = "".join(f" × {side}" for side in layout.grid or ())
@@ -157,11 +168,6 @@ def _shape(maps: LayerMaps) -> str:
     field = record.receptive_field
     sees = f"field {field.size_text}, stride {field.stride_text}" if field else ""
     return " · ".join(part for part in (record.type, f"{total}{size}", said, sees) if part)
-
-
-def _weights(model: LoadedModel) -> str:
-    plain = {"none": "random weights", "default": "its own weights"}
-    return plain.get(model.weights, f"weights {model.weights}")
 
 
 def _value_names(model: LoadedModel, maps: LayerMaps) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cnnviz.catalog import checkpoint_names
 from cnnviz.errors import UsageError
 from cnnviz.hooks import observe
 from cnnviz.images import Box
@@ -16,9 +17,9 @@ from cnnviz.maps import as_maps
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import SHARES, Effective
-from cnnviz.render.boxes import FieldBox, draw_boxes
+from cnnviz.render.boxes import FieldBox, draw_boxes, stack_pictures
 from cnnviz.render.canvas import Header
-from cnnviz.render.png import encode_png
+from cnnviz.render.png import encode_frames, encode_png
 from cnnviz.tracer import LayerRecord
 
 
@@ -101,19 +102,68 @@ def draw_units(
         photo: RGB, upright.
         key: The photo's name.
     """
-    rows, columns = model.preprocess.input_size
-    seen = model.preprocess.to_photo((0, 0, columns, rows), photo.size)
-    boxes = [_field_box(model, unit, photo) for unit in units]
     about = {"model": model.name, "weights": model.weights, "image": key}
-    for unit, box in zip(units, boxes, strict=True):
-        header = Header(f"What a unit of {unit.record.label} sees", (f"{model.name} · {key}",))
-        heat = unit.effective.heat if unit.effective else None
-        fields = [box, *_mass_boxes(model, unit, photo)]
-        picture = draw_boxes(photo, fields, header, seen=seen, heat=heat)
-        name = unit.record.label.replace("/", "_")
-        yield f"{name}.png", encode_png(picture, {**about, "layer": unit.record.label})
+    for unit in units:
+        picture = _draw_unit(model, unit, photo, f"{model.name} · {key}")
+        yield f"{_stem(unit)}.png", encode_png(picture, {**about, "layer": unit.record.label})
+    yield _overview(model, units, photo, key)
+
+
+def draw_development(
+    models: Sequence[LoadedModel],
+    snapshots: Sequence[Sequence[Unit]],
+    photo: Image.Image,
+    key: str,
+    *,
+    frames: bool = False,
+) -> Iterator[tuple[str, bytes]]:
+    """Yield file names and PNG bytes: a row per checkpoint for each layer, then all boxes nested.
+
+    Args:
+        models: The network with each of its weights.
+        snapshots: The units with each of them, from shallow to deep.
+        photo: RGB, upright.
+        key: The photo's name.
+        frames: Whether each layer has an animated picture, too.
+    """
+    weights = [model.weights for model in models]
+    for same in zip(*snapshots, strict=True):
+        pictures = [
+            _draw_unit(model, unit, photo, f"{model.name} · {name} · {key}")
+            for model, name, unit in zip(models, checkpoint_names(weights), same, strict=True)
+        ]
+        label = same[-1].record.label
+        about = {"model": models[-1].name, "weights": weights, "image": key, "layer": label}
+        yield f"{_stem(same[-1])}.png", encode_png(stack_pictures(pictures), about)
+        if frames:
+            yield f"{_stem(same[-1])}.frames.png", encode_frames(pictures, about)
+    yield _overview(models[-1], snapshots[-1], photo, key)
+
+
+def _stem(unit: Unit) -> str:
+    return unit.record.label.replace("/", "_")
+
+
+def _seen(model: LoadedModel, photo: Image.Image) -> Box:
+    rows, columns = model.preprocess.input_size
+    return model.preprocess.to_photo((0, 0, columns, rows), photo.size)
+
+
+def _draw_unit(model: LoadedModel, unit: Unit, photo: Image.Image, line: str) -> Image.Image:
+    header = Header(f"What a unit of {unit.record.label} sees", (line,))
+    heat = unit.effective.heat if unit.effective else None
+    fields = [_field_box(model, unit, photo), *_mass_boxes(model, unit, photo)]
+    return draw_boxes(photo, fields, header, seen=_seen(model, photo), heat=heat)
+
+
+def _overview(
+    model: LoadedModel, units: Sequence[Unit], photo: Image.Image, key: str
+) -> tuple[str, bytes]:
+    boxes = [_field_box(model, unit, photo) for unit in units]
     header = Header(f"{model.name}: what one unit of each layer sees", (key,))
-    yield "overview.png", encode_png(draw_boxes(photo, _told_once(boxes), header, seen=seen), about)
+    about = {"model": model.name, "weights": model.weights, "image": key}
+    picture = draw_boxes(photo, _told_once(boxes), header, seen=_seen(model, photo))
+    return "overview.png", encode_png(picture, about)
 
 
 def _told_once(boxes: Sequence[FieldBox]) -> list[FieldBox]:

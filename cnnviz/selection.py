@@ -13,7 +13,7 @@ from cnnviz.errors import UnknownNameError, UsageError
 
 WORDS = ("stages", "first", "last", "conv", "pool", "all")
 
-_CONVOLUTION = re.compile(r"Conv(Transpose)?[123]d")
+_CONVOLUTION = re.compile(r"Conv(Transpose|ReLU)?[123]d")
 _POOLING = re.compile(r"(Max|Avg|LP|FractionalMax)Pool[123]d|Adaptive(Max|Avg)Pool[123]d")
 
 

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz.checks import Health
+
 Floats = NDArray[np.float64]
 
 
@@ -89,6 +91,13 @@ class Statistics:
         Where each channel gave a single value there is nothing to compare, and none is dead.
         """
         return int((self.low == self.high).sum()) if self.values_per_channel > 1 else 0
+
+    @property
+    def health(self) -> Health:
+        """What rules look at."""
+        return Health(
+            self.nan, self.infinite, len(self.low), self.dead_channels, "channels", self.blank
+        )
 
 
 def measure(maps: Tensor) -> tuple[list[Statistics], list[float]]:

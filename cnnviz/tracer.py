@@ -16,6 +16,7 @@ from torch.nn.modules.module import (
 )
 
 from cnnviz.errors import ModelError
+from cnnviz.kernels import type_of
 from cnnviz.layout import Axes, Layout, LayoutReader
 from cnnviz.models import LoadedModel, load_structure, uncollected
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field, repeated
@@ -31,7 +32,7 @@ class LayerRecord:
     Attributes:
         name: The dotted name, as `named_modules()` gives it; empty for the network itself.
         call: 1 for the module's first call, 2 for its second.
-        type: The module's class name.
+        type: The module's class name, as it was before parametrizations were registered.
         leaf: Whether no other module ran inside this call.
         output_shape: Shape for a batch of one picture; empty where the output has no tensor.
         layout: How to look at the output.
@@ -199,7 +200,12 @@ class _Recorder:
     def watching(self, module: nn.Module) -> Iterator[None]:
         """Record each module call while active; the hooks go on every exit."""
         parameters = _parameters(module)
-        known = {child: (name, parameters[name]) for name, child in module.named_modules()}
+        known = {
+            child: (name, parameters[name])
+            for name, child in module.named_modules()
+            # What computes a parametrized weight is part of the layer that has it.
+            if "parametrizations" not in name.split(".")
+        }
 
         def enter(child: nn.Module, _inputs: object) -> None:
             if child not in known:
@@ -228,13 +234,13 @@ class _Recorder:
         tensor = first_tensor(output)
         shape = () if tensor is None else tuple(tensor.shape)
         found = None if tensor is None else self._mode.field(tensor)
-        layout = self._layouts.read(type(child).__name__, shape, _known_axes(found))
+        layout = self._layouts.read(type_of(child), shape, _known_axes(found))
         known, reason = self._receptive_field(found, layout.grid)
         self.records.append(
             LayerRecord(
                 name=name,
                 call=self._calls[name],
-                type=type(child).__name__,
+                type=type_of(child),
                 leaf=call.leaf,
                 output_shape=shape,
                 layout=layout,

@@ -23,16 +23,26 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "render", "render.palette", "render.scale", "render.text", "render.canvas", "render.png",
-        "render.grid", "render.bars", "render.photo", "render.boxes",
+        "render.grid", "render.block", "render.plate", "render.bars", "render.photo",
+        "render.boxes",
         "receptive_field.rules", "receptive_field.shapes", "receptive_field.dispatch",
         "demo", "demo.plane", "demo.textures", "demo.figures", "demo.scene", "demo.patterns",
         "demo.network", "demo.train",
     ),
-    ("checkpoints", "models", "tracer", "hooks", "statistics", "maps"),
-    ("receptive_field.probe", "receptive_field.effective", "pictures", "batch", "rf"),
-    ("report", "report.document", "report.layers", "report.maps", "report.rf"),
     (
-        "cli.exit_codes", "cli.output", "cli.options", "cli.layers", "cli.maps", "cli.rf", "cli",
+        "checkpoints", "models", "kernels", "tracer", "hooks", "statistics", "diagnosis", "maps",
+        "filters",
+    ),
+    (
+        "receptive_field.probe", "receptive_field.effective", "pictures", "series",
+        "filter_pictures", "batch", "rf",
+    ),
+    (
+        "report", "report.document", "report.layers", "report.maps", "report.filters", "report.rf",
+    ),
+    (
+        "cli.exit_codes", "cli.output", "cli.options", "cli.layers", "cli.maps", "cli.filters",
+        "cli.rf", "cli",
     ),
     ("__main__",),
 )  # fmt: skip
@@ -44,14 +54,17 @@ PLACE = {
 
 # Packages that only these may import.
 ONLY = {
-    "typer": {"cli", "cli.layers", "cli.maps", "cli.options", "cli.rf"},
-    "rich": {"cli.output", "report.layers", "report.maps", "report.rf", "demo.train"},
+    "typer": {"cli", "cli.filters", "cli.layers", "cli.maps", "cli.options", "cli.rf"},
+    "rich": {
+        "cli.output", "report.filters", "report.layers", "report.maps", "report.rf", "demo.train",
+    },
     "yaml": {"config"},
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
-        "images", "models", "pictures", "rf", "render.bars", "render.boxes", "render.canvas",
-        "render.grid", "render.photo", "render.png", "render.text", "demo.train",
+        "images", "models", "pictures", "series", "filter_pictures", "rf", "render.bars",
+        "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
+        "render.png", "render.text", "demo.train",
     },
     "torchvision": {"models"},
 }  # fmt: skip

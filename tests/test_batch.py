@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def job(model: LoadedModel, out: Path, channels: str = "0-63", **options: bool) -> MapsJob:
+def job(model: LoadedModel, out: Path, channels: str = "0-63", **options: object) -> MapsJob:
     spec = parse_channels(channels, clipped=True)
     plans, _ = plan_layers(model, ["0", "1", "3"], spec, Reduce.NONE)
     return MapsJob(model, plans, Style(), out, **options)
@@ -255,13 +256,35 @@ def test_an_interruption_goes_up_and_leaves_no_part_of_a_file(
 def test_the_batch_is_as_large_as_its_copies_allow(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plans = job(model, tmp_path).plans
-    assert batch._batch_size(plans) == 16
+    work = job(model, tmp_path)
+    assert batch._batch_size(work) == 16
     copies = 4 * (2 * 36 * (1 + 4) + (1 + 5))
     monkeypatch.setattr(batch, "_BATCH_BYTES", 5 * copies + 1)
-    assert batch._batch_size(plans) == 5
+    assert batch._batch_size(work) == 5
+    assert batch._batch_size(job(model, tmp_path, earlier=(model,))) == 2
     monkeypatch.setattr(batch, "_BATCH_BYTES", 1)
-    assert batch._batch_size(plans) == 1
+    assert batch._batch_size(work) == 1
+
+
+def test_two_checkpoints_give_the_same_pictures_of_two_networks_side_by_side(
+    model: LoadedModel, as_model: LoadToy, folder: Path, tmp_path: Path
+) -> None:
+    layers = nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 5)
+    before = replace(as_model(nn.Sequential(*layers)), weights="before.pth")
+    sources = find_images([folder / "0.png"])
+    work = job(model, tmp_path / "both", save_activations=True, earlier=(before,))
+    result = run_maps(work, sources)
+    alone = [
+        run_maps(job(one, tmp_path / str(i), save_activations=True), sources)
+        for i, one in enumerate((before, model))
+    ]
+    assert [s.mean for s in result.statistics] == [s.mean for r in alone for s in r.statistics]
+    both = np.load(tmp_path / "both" / "0.png" / "activations.npz")
+    for i, name in enumerate(("before", "none")):
+        single = np.load(tmp_path / str(i) / "0.png" / "activations.npz")
+        assert {key.removeprefix(f"{name}:") for key in both if key.startswith(name)} == {*single}
+        for key in single:
+            assert np.array_equal(both[f"{name}:{key}"], single[key])
 
 
 def test_decoding_runs_ahead_by_no_more_than_asked() -> None:

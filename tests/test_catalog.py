@@ -8,7 +8,13 @@ import pytest
 import torchvision
 
 from cnnviz import catalog
-from cnnviz.catalog import check_names, is_checkpoint, split_factory, torchvision_names
+from cnnviz.catalog import (
+    check_names,
+    checkpoint_names,
+    is_checkpoint,
+    split_factory,
+    torchvision_names,
+)
 from cnnviz.errors import InputError, UnknownNameError, UsageError
 
 
@@ -96,3 +102,17 @@ def test_an_installation_without_torchvision_has_no_names(monkeypatch: pytest.Mo
         assert torchvision_names() == ()
     finally:
         catalog._scan.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("weights", "names"),
+    [
+        (["a/epoch1.pth", "b/epoch5.pth"], ["epoch1", "epoch5"]),
+        (["a/best.pth", "b/best.pth"], ["a/best.pth", "b/best.pth"]),
+        (["none", "default"], ["none", "default"]),
+    ],
+)
+def test_checkpoints_have_the_shortest_name_that_tells_them_apart(
+    weights: list[str], names: list[str]
+) -> None:
+    assert checkpoint_names(weights) == names

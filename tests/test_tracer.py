@@ -309,3 +309,13 @@ def _no_gradients() -> Iterator[None]:
     before = torch.is_grad_enabled()
     yield
     assert torch.is_grad_enabled() == before
+
+
+def test_a_parametrized_layer_is_a_leaf_with_its_own_type() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    nn.utils.parametrizations.weight_norm(network[0])
+    records = trace(network, 8)
+    assert [(r.name, r.type, r.leaf) for r in records] == [
+        ("0", "Conv2d", True), ("1", "ReLU", True), ("", "Sequential", False),
+    ]  # fmt: skip
+    assert records[0].params == 3 * 4 * 9 + 4 + 4

@@ -10,6 +10,7 @@ from cnnviz.checks import parse_rules
 from cnnviz.choices import Normalize, Reduce
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED, TRIPPED
+from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
     from cnnviz.cli.output import Output
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _MAPS, _FOLDERS = "Maps", "Folders and checks"
 _DEFAULT_CHANNELS = "0-63"
+# Side by side there is room for fewer.
+_DEFAULT_SERIES = "0-7"
 
 
 def maps(
@@ -28,15 +31,16 @@ def maps(
         ),
     ],
     model: options.Model = "demo",
-    weights: options.Weights = "default",
-    layers: options.Layers = ["stages"],  # noqa: B006 - typer needs a list; it is not changed
+    weights: options.Checkpoints = ["default"],  # noqa: B006 - typer needs a list; it stays
+    layers: options.Layers = ["stages"],  # noqa: B006
     channels: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--channels", metavar="SPEC", rich_help_panel=_MAPS,
             help="0-15,31 or all or top:16 (the most active).",
+            show_default="0-63; 0-7 of several checkpoints",
         ),
-    ] = _DEFAULT_CHANNELS,
+    ] = None,
     reduce: Annotated[
         Reduce,
         typer.Option("--reduce", rich_help_panel=_MAPS, help="One map per layer, not per channel."),
@@ -58,6 +62,7 @@ def maps(
             help="Lay the reduced map (the mean, unless --reduce says otherwise) over the photo.",
         ),
     ] = False,
+    frames: options.Frames = False,
     save_activations: Annotated[
         bool,
         typer.Option(
@@ -101,7 +106,6 @@ def maps(
 
     OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers.
     """
-    from cnnviz import catalog
     from cnnviz.files import check_folder
     from cnnviz.images import find_images, parse_input_size
     from cnnviz.render.palette import check_cmap
@@ -109,11 +113,15 @@ def maps(
 
     # What can be found wrong without torch, which takes seconds to import, is found first.
     patterns = split_patterns(layers)
-    spec = parse_channels(channels, clipped=channels == _DEFAULT_CHANNELS)
+    usual = _DEFAULT_CHANNELS if len(weights) == 1 else _DEFAULT_SERIES
+    spec = parse_channels(channels or usual, clipped=channels is None)
     rules = parse_rules(fail_on)
     size = parse_input_size(input_size) if input_size else None
     check_cmap(cmap)
-    catalog.check_names(model, weights, device)
+    options.check_checkpoints(model, weights, device, frames=frames)
+    if len(weights) > 1 and (spec.top or overlay):
+        what = "--overlay" if overlay else f"--channels {channels}"
+        raise UsageError(f"{what} is for one network; the maps of several stand side by side")
     sources = find_images(_paths(inputs), exclude=out)
     check_folder(out)
 
@@ -127,16 +135,20 @@ def maps(
     output = Output(quiet=quiet, verbose=verbose)
     one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce
     with output.data_only(), output.progress("photos", len(sources)) as advance:
-        network = load_model(
-            model, weights, device=device, input_size=size, seed=seed,
-            progress=output.shows_progress,
+        *earlier, network = (
+            load_model(
+                model, one, device=device, input_size=size, seed=seed,
+                progress=output.shows_progress,
+            )
+            for one in weights
         )  # fmt: skip
         plans, skipped = plan_layers(network, patterns, spec, one_map)
-        job = MapsJob(network, plans, Style(normalize, cmap, overlay), out, save_activations)
+        style = Style(normalize, cmap, overlay, frames)
+        job = MapsJob(network, plans, style, out, save_activations, earlier)
         result = run_maps(
             job, sources, batch_size=batch_size, workers=workers, on_done=lambda _: advance()
         )
-    report = MapsReport(network, plans, skipped, result, rules, out)
+    report = MapsReport(network, plans, skipped, result, rules, out, earlier)
     report.write_manifest()
     _tell(report, output, as_json=json)
     raise typer.Exit(TRIPPED if report.tripped else FAILED if report.failed else DONE)

@@ -6,7 +6,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from cnnviz.catalog import check_names
 from cnnviz.config import OptionType, read_config
+from cnnviz.errors import UsageError
 
 _MODEL, _PICTURES, _RUN = "Model", "Pictures", "Run"
 
@@ -48,6 +50,21 @@ Weights = Annotated[
         "-w", "--weights", rich_help_panel=_MODEL,
         help="default (pretrained), none (random, seeded), a torchvision weights name, "
         "or a checkpoint (.pth .pt .safetensors).",
+    ),
+]  # fmt: skip
+Checkpoints = Annotated[
+    list[str],
+    typer.Option(
+        "-w", "--weights", rich_help_panel=_MODEL,
+        help="default (pretrained), none (random, seeded), a torchvision weights name, "
+        "or a checkpoint (.pth .pt .safetensors). Repeat it to set several side by side.",
+    ),
+]  # fmt: skip
+Frames = Annotated[
+    bool,
+    typer.Option(
+        "--frames", rich_help_panel=_PICTURES,
+        help="Also an animated PNG, with one frame for each --weights.",
     ),
 ]  # fmt: skip
 InputSize = Annotated[
@@ -99,3 +116,18 @@ Verbose = Annotated[
 Debug = Annotated[
     bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks of errors.")
 ]
+
+
+def check_checkpoints(model: str, weights: list[str], device: str, *, frames: bool = False) -> None:
+    """Raise an error for a model, weights or device that cannot exist, or a useless repetition.
+
+    Raises:
+        CnnvizError: As `catalog.check_names` does, for each of the weights.
+        UsageError: If weights are given twice, or frames are wanted of fewer than two.
+    """
+    for one in weights:
+        check_names(model, one, device)
+        if weights.count(one) > 1:
+            raise UsageError(f"--weights {one} is given twice")
+    if frames and len(weights) < 2:
+        raise UsageError("--frames needs several --weights: one for each frame")

@@ -33,8 +33,8 @@ def rf(
         ),
     ] = None,
     model: options.Model = "demo",
-    weights: options.Weights = "default",
-    layers: options.Layers = ["stages"],  # noqa: B006 - typer needs a list; it is not changed
+    weights: options.Checkpoints = ["default"],  # noqa: B006 - typer needs a list; it stays
+    layers: options.Layers = ["stages"],  # noqa: B006
     at: Annotated[
         str,
         typer.Option(
@@ -56,6 +56,7 @@ def rf(
             help="Measure the fields on the network; exit with 1 where they differ.",
         ),
     ] = False,
+    frames: options.Frames = False,
     input_size: options.InputSize = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
@@ -70,7 +71,6 @@ def rf(
 
     OUT/rf/LAYER.png has one layer's box on the photo, OUT/rf/overview.png all of them.
     """
-    from cnnviz import catalog
     from cnnviz.files import check_folder, write_atomically
     from cnnviz.images import parse_input_size
     from cnnviz.selection import parse_place, select_layers, split_patterns
@@ -78,7 +78,9 @@ def rf(
     patterns = split_patterns(layers)
     place = parse_place(at)
     size = parse_input_size(input_size) if input_size else None
-    catalog.check_names(model, weights, device)
+    options.check_checkpoints(model, weights, device, frames=frames)
+    if len(weights) > 1 and not effective:
+        raise UsageError("the field is the same with all --weights; compare them with --effective")
     if place == "max" and not images:
         raise UsageError("--at max needs an IMAGE: it is the most active unit on it")
     photos = _open(images or [])
@@ -87,18 +89,22 @@ def rf(
     from cnnviz.cli.output import Output
     from cnnviz.models import load_model, load_structure
     from cnnviz.report.rf import FieldsReport
-    from cnnviz.rf import Unit, blank_photo, draw_units, place_unit
+    from cnnviz.rf import Unit, blank_photo, draw_development, draw_units, place_unit
     from cnnviz.tracer import trace_module
 
     output = Output(quiet=quiet, verbose=verbose)
     with output.data_only():
         if place == "max" or effective or verify:
-            network = load_model(
-                model, weights, device=device, input_size=size, seed=seed,
-                progress=output.shows_progress,
-            )  # fmt: skip
+            networks = [
+                load_model(
+                    model, one, device=device, input_size=size, seed=seed,
+                    progress=output.shows_progress,
+                )
+                for one in weights
+            ]  # fmt: skip
         else:
-            network = load_structure(model, weights, input_size=size)
+            networks = [load_structure(model, weights[0], input_size=size)]
+        network = networks[-1]
         records = trace_module(network.module, network.preprocess.input_size)
         chosen = [records[i] for i in select_layers(patterns, records)]
         known = [record for record in chosen if record.receptive_field and record.grid]
@@ -114,19 +120,27 @@ def rf(
             for record in known
             if record.receptive_field
         ]
-        if effective:
-            units = _with_effective(network, photos, units, seed)
         complaints: dict[str, str] = {}
         if verify:
             units, complaints = _verified(network, units, output)
+        snapshots = [units]
+        if effective:
+            snapshots = [_with_effective(one, photos, units, seed) for one in networks]
     photo = photos[0] if photos else blank_photo(network.preprocess.input_size)
     key = Path(images[0]).name if images else "no photo"
     outputs = []
-    for name, data in draw_units(network, units, photo, key):
+    pictures = (
+        draw_units(network, snapshots[0], photo, key)
+        if len(networks) == 1
+        else draw_development(networks, snapshots, photo, key, frames=frames)
+    )
+    for name, data in pictures:
         write_atomically(out / "rf" / name, data)
         outputs.append(out / "rf" / name)
     unknown = [record for record in chosen if record not in known]
-    report = FieldsReport(network, units, unknown, outputs, complaints)
+    listed = [unit for same in zip(*snapshots, strict=True) for unit in same]
+    compared = [one.weights for one in networks] * len(units) if len(networks) > 1 else []
+    report = FieldsReport(network, listed, unknown, outputs, complaints, compared)
     if json:
         output.document(report.document())
     else:

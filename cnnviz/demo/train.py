@@ -29,6 +29,7 @@ SIZES = {64: 128, 96: 64, 128: 44, 224: 18}  # pixels along a side -> pictures p
 # ones come when the rate has fallen, because the network is mostly used at 224.
 SHARES = ((0.0, (0.85, 0.15, 0, 0)), (0.5, (0.45, 0.15, 0.25, 0.15)), (0.8, (0.3, 0.1, 0.25, 0.35)))
 ROUND = 8  # steps for which pictures are drawn at once: drawing has a cost per call
+SAVED = 500  # steps after which the weights are saved, should the training be interrupted
 UNSEEN = 2**32  # seeds from here on are never used for training
 JUDGED = (64, 128, 224)  # pixels along a side of the pictures for the final figures
 
@@ -163,8 +164,18 @@ def step(network: nn.Module, inputs: Tensor, labels: Tensor, settings: Settings)
     return loss.detach()
 
 
-def train(settings: Settings, out: Path, console: Console, save_every: int = 500) -> nn.Module:
-    """Train a network, save its average to `out` now and then, and return it in eval mode."""
+def train(
+    settings: Settings, out: Path, console: Console, keep_every: int | None = None
+) -> nn.Module:
+    """Train a network, save its average to `out` now and then, and return it in eval mode.
+
+    Args:
+        settings: How to train.
+        out: Where the weights go.
+        console: Where progress is told.
+        keep_every: Steps after which a copy is kept beside `out`, named after the step, from step
+            0 on; None to keep none.
+    """
     network = fresh_network(settings.seed).train()
     average = Average(network, settings.average)
     descent = optimiser(network, settings)
@@ -176,6 +187,8 @@ def train(settings: Settings, out: Path, console: Console, save_every: int = 500
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("train", total=settings.steps, loss=math.nan)
+        if keep_every:
+            save(average.values, copy_of(out, 0))
         for number, (inputs, labels) in enumerate(batches(settings)):
             for group in descent.param_groups:
                 group["lr"] = rate_at(number, settings)
@@ -184,11 +197,18 @@ def train(settings: Settings, out: Path, console: Console, save_every: int = 500
             descent.zero_grad()
             average.update(network)
             progress.update(task, advance=1, loss=float(loss))
-            if (number + 1) % save_every == 0:
+            if (number + 1) % SAVED == 0:
                 save(average.values, out)
+            if keep_every and (number + 1) % keep_every == 0:
+                save(average.values, copy_of(out, number + 1))
     save(average.values, out)
     network.load_state_dict({k: _halve(v) for k, v in average.values.items()})
     return network.eval()
+
+
+def copy_of(out: Path, step: int) -> Path:
+    """Return where the weights after so many steps are kept, as `weights-00100.safetensors`."""
+    return out.with_name(f"{out.stem}-{step:05d}{out.suffix}")
 
 
 def _halve(value: Tensor) -> Tensor:
@@ -264,6 +284,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--rate", type=float, default=Settings.rate, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2, help="part of what a seed determines")
+    parser.add_argument(
+        "--save-every", type=int, metavar="STEPS",
+        help="also keep the weights at the start and after every so many steps, as OUT-STEP",
+    )  # fmt: skip
     parser.add_argument("--count", type=int, default=40, help="pictures per class and size at last")
     return parser.parse_args()
 
@@ -274,7 +298,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     console = Console()
     settings = Settings(steps=arguments.steps, seed=arguments.seed, rate=arguments.rate)
-    judge(train(settings, arguments.out, console), console, arguments.count)
+    network = train(settings, arguments.out, console, arguments.save_every)
+    judge(network, console, arguments.count)
 
 
 if __name__ == "__main__":

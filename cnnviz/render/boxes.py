@@ -69,6 +69,17 @@ def draw_boxes(
     return _compose(header, picture, legend)
 
 
+def stack_pictures(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Return RGB pictures below one another."""
+    size = (max(one.width for one in pictures), sum(one.height for one in pictures))
+    canvas = Image.new("RGB", size, "white")
+    top = 0
+    for one in pictures:
+        canvas.paste(one, (0, top))
+        top += one.height
+    return canvas
+
+
 def _frame(size: tuple[int, int], boxes: Sequence[Box]) -> Box:
     """Return the part of the plane to show: the photo and every box, and a little more."""
     corners = [(0.0, 0.0, float(size[0]), float(size[1])), *boxes]

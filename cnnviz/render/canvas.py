@@ -1,5 +1,6 @@
 """Parts of a picture, as arrays of palette indices, and how they are put together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,3 +93,18 @@ def to_image(canvas: Indices, cmap: str) -> Image.Image:
     image = Image.fromarray(canvas)
     image.putpalette(rgb_table(cmap).tobytes())
     return image
+
+
+def paste_colours(
+    image: Image.Image, tiles: Iterable[tuple[int, int, NDArray[np.uint8]]]
+) -> Image.Image:
+    """Return a picture as RGB, with tiles of any colours in it.
+
+    Args:
+        image: A palette picture.
+        tiles: (top, left, (H, W, 3) RGB) each.
+    """
+    pixels = np.array(image.convert("RGB"))
+    for top, left, tile in tiles:
+        pixels[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return Image.fromarray(pixels)

@@ -2,20 +2,34 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from cnnviz.choices import Normalize
 from cnnviz.render import text
-from cnnviz.render.canvas import LABEL, Header, beside, draw_bar, draw_title, stack, to_image
+from cnnviz.render.canvas import (
+    LABEL,
+    MARGIN,
+    Header,
+    beside,
+    draw_bar,
+    draw_title,
+    paste_colours,
+    stack,
+    to_image,
+)
 from cnnviz.render.palette import WHITE, Indices, grey
-from cnnviz.render.scale import Floats, Scaled, scale
+from cnnviz.render.scale import Floats, Scaled, scale, scale_colours
 
 _GAP = 8
 _SMALLEST_TILE = 84
 # Pixels of a picture beyond which maps are shown at a fraction of their size.
 _LARGEST = 48_000_000
+
+# What may stand behind a label, the first of these that has room.
+Note = tuple[str, ...]
 
 
 def draw_grid(
@@ -25,28 +39,61 @@ def draw_grid(
     *,
     normalize: Normalize = Normalize.CHANNEL,
     cmap: str = "viridis",
+    signed: bool = False,
+    notes: Sequence[Note] | None = None,
 ) -> Image.Image:
     """Return maps as tiles of one 8-bit palette picture, small ones enlarged without smoothing.
 
     Args:
-        maps: (C, H, W) values, C at least 1.
+        maps: (C, H, W) values, C at least 1; or (C, H, W, 3) signed values of red, green and
+            blue, which make an RGB picture where grey is zero.
         labels: One for each map, such as its channel number.
         header: What stands above the tiles.
         normalize: Which range of values the colour map spans.
         cmap: A matplotlib colour map.
+        signed: Whether zero has the colour in the middle.
+        notes: What stands behind each label, the first of these that has room; None for the range
+            of the map's values.
 
     Raises:
         UnknownNameError: If there is no such colour map.
     """
     columns = _columns(len(maps))
     maps, shrunk = _shrink(maps, columns)
-    scaled = scale(maps, normalize)
-    factor = _enlargement(len(maps), max(maps.shape[1:]))
+    coloured = maps.ndim == 4
+    scaled = scale_colours(maps, normalize) if coloured else scale(maps, normalize, signed=signed)
+    factor = _enlargement(len(maps), max(maps.shape[1:3]))
     tiles = scaled.indices.repeat(factor, axis=1).repeat(factor, axis=2)
-    body = _lay_out(tiles, columns, labels, scaled)
-    note = f"shown at 1/{shrunk} of its size" if shrunk > 1 else ""
-    top = _draw_header(header, scaled, normalize, note) if header else None
-    return to_image(stack([top, body] if top is not None else [body]), cmap)
+    places = _places(len(tiles), columns, tiles.shape[1], tiles.shape[2])
+    body = _lay_out(tiles, places, scaled)
+    for i, place in enumerate(places):
+        note = notes[i] if notes else _describe(scaled, i)
+        _label(body[place.strip, place.across], labels[i], note)
+    said = f"shown at 1/{shrunk} of its size" if shrunk > 1 else ""
+    around = coloured or signed
+    top = [draw_scale_header(header, scaled, normalize, around, said)] if header else []
+    canvas = stack([*top, body])
+    image = to_image(canvas, cmap)
+    if not coloured:
+        return image
+    start = canvas.shape[0] - MARGIN - body.shape[0]
+    return paste_colours(
+        image,
+        (
+            (start + place.down.start, MARGIN + place.across.start, tile)
+            for i, (place, tile) in enumerate(zip(places, tiles, strict=True))
+            if not _is_blank(scaled, i)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tile is: its rows and columns, and the rows of its label above it."""
+
+    down: slice
+    across: slice
+    strip: slice
 
 
 def _columns(count: int) -> int:
@@ -58,13 +105,14 @@ def _columns(count: int) -> int:
 
 def _shrink(maps: Floats, columns: int) -> tuple[Floats, int]:
     """Return maps averaged over squares, and their side, where the picture would be huge."""
-    count, height, width = maps.shape
+    count, height, width = maps.shape[:3]
     pixels = math.ceil(count / columns) * columns * height * width
     side = math.ceil(math.sqrt(pixels / _LARGEST))
     if side <= 1:
         return maps, 1
     rows, cols = height // side, width // side
-    squares = maps[:, : rows * side, : cols * side].reshape(count, rows, side, cols, side)
+    squares = maps[:, : rows * side, : cols * side]
+    squares = squares.reshape(count, rows, side, cols, side, *maps.shape[3:])
     return squares.mean(axis=(2, 4)), side
 
 
@@ -74,20 +122,31 @@ def _enlargement(count: int, side: int) -> int:
     return max(round(wanted / side), math.ceil(_SMALLEST_TILE / side), 1)
 
 
-def _lay_out(tiles: Indices, columns: int, labels: Sequence[str], scaled: Scaled) -> Indices:
-    count, height, width = tiles.shape
+def _places(count: int, columns: int, height: int, width: int) -> list[_Place]:
     strip = text.line_height(LABEL) + 1
-    down, across = height + strip + _GAP, width + _GAP
-    rows = math.ceil(count / columns)
-    size = (rows * down - _GAP, min(columns, count) * across - _GAP)
+    places = []
+    for i in range(count):
+        y, x = i // columns * (height + strip + _GAP), i % columns * (width + _GAP)
+        down = slice(y + strip, y + strip + height)
+        places.append(_Place(down, slice(x, x + width), slice(y, y + strip)))
+    return places
+
+
+def _lay_out(tiles: Indices, places: Sequence[_Place], scaled: Scaled) -> Indices:
+    """Return a canvas with the tiles at their places; those in colours are left white."""
+    size = (max(p.down.stop for p in places), max(p.across.stop for p in places))
     canvas = np.full(size, WHITE, dtype=np.uint8)
-    own_scale = scaled.span is None
-    for i, tile in enumerate(tiles):
-        y, x = i // columns * down, i % columns * across
-        shown = _blank(height, width) if own_scale and scaled.constant[i] else tile
-        canvas[y + strip : y + strip + height, x : x + width] = shown
-        _label(canvas[y : y + strip, x : x + width], labels[i], _describe(scaled, i))
+    for i, (tile, place) in enumerate(zip(tiles, places, strict=True)):
+        if _is_blank(scaled, i):
+            canvas[place.down, place.across] = _blank(*tile.shape[:2])
+        elif tile.ndim == 2:
+            canvas[place.down, place.across] = tile
     return canvas
+
+
+def _is_blank(scaled: Scaled, i: int) -> bool:
+    """Return whether a map has nothing to show on a scale of its own."""
+    return scaled.span is None and bool(scaled.constant[i])
 
 
 def _blank(height: int, width: int) -> Indices:
@@ -98,7 +157,7 @@ def _blank(height: int, width: int) -> Indices:
     return grey(np.where(line, 150, 238))
 
 
-def _describe(scaled: Scaled, i: int) -> tuple[str, ...]:
+def _describe(scaled: Scaled, i: int) -> Note:
     """Return what stands behind a label: the first of these that has room is taken."""
     low, high = text.number(float(scaled.low[i])), text.number(float(scaled.high[i]))
     if scaled.broken[i]:
@@ -108,7 +167,7 @@ def _describe(scaled: Scaled, i: int) -> tuple[str, ...]:
     return (f"{low} … {high}", f"{low}…{high}", high) if low != high else (low,)
 
 
-def _label(strip: Indices, label: str, choices: tuple[str, ...]) -> None:
+def _label(strip: Indices, label: str, choices: Note) -> None:
     used = text.write(strip, 0, 0, label, LABEL, weight="bold") + 5
     for choice in choices:
         if used + text.width(choice, LABEL) <= strip.shape[1]:
@@ -116,19 +175,48 @@ def _label(strip: Indices, label: str, choices: tuple[str, ...]) -> None:
             return
 
 
-def _draw_header(header: Header, scaled: Scaled, normalize: Normalize, note: str) -> Indices:
-    left = draw_title(header, note=_scale_note(scaled, normalize, note))
-    if scaled.span is None:
+def draw_scale_header(
+    header: Header,
+    scaled: Scaled,
+    normalize: Normalize,
+    signed: bool,
+    note: str,
+    unit: str = "tile",
+) -> Indices:
+    """Return a header that tells what the colours mean, with a colour bar where all share one.
+
+    Args:
+        header: Its text.
+        scaled: The maps; red, green and blue together have no bar.
+        normalize: How they were scaled.
+        signed: Whether the scale lies around zero.
+        note: What else is to be said.
+        unit: What may have a scale of its own: a tile, or a row of them.
+    """
+    coloured = scaled.indices.ndim == 4
+    said = (_scale_note(scaled, normalize, unit), _zero_note(scaled, signed, coloured), note)
+    left = draw_title(header, note=" · ".join(part for part in said if part))
+    if scaled.span is None or coloured:
         return left
     return beside(left, draw_bar(scaled.span))
 
 
-def _scale_note(scaled: Scaled, normalize: Normalize, note: str) -> str:
-    if normalize is Normalize.NONE:
-        beyond = (scaled.low < 0) | (scaled.high > 1)
-        said = f"values as they are, clipped to 0…1 in {int(beyond.sum())} of {len(beyond)} tiles"
-    elif scaled.span is not None:
-        said = "one scale for all tiles" if len(scaled.low) > 1 else ""
-    else:
-        said = "each tile on its own scale" if len(scaled.low) > 1 else ""
-    return " · ".join(part for part in (said, note) if part)
+def _scale_note(scaled: Scaled, normalize: Normalize, unit: str) -> str:
+    if normalize is Normalize.NONE and scaled.span:
+        low, high = scaled.span
+        beyond = (scaled.low < low) | (scaled.high > high)
+        ends = f"{low:g}…{high:g}".replace("-", "−")
+        return (
+            f"values as they are, clipped to {ends} in {int(beyond.sum())} of {len(beyond)} {unit}s"
+        )
+    if len(scaled.low) == 1:
+        return ""
+    return f"each {unit} on its own scale" if scaled.span is None else "one scale for all tiles"
+
+
+def _zero_note(scaled: Scaled, signed: bool, coloured: bool) -> str:
+    if not signed:
+        return ""
+    if coloured and scaled.span:
+        return f"grey is 0, full colour ±{text.number(scaled.span[1])}"
+    return "grey is 0" if coloured else "0 in the middle"

@@ -12,7 +12,7 @@ Indices = NDArray[np.uint8]
 
 MAP_COLOURS = 200  # indices 0 to 199, from the lowest value to the highest
 _FIRST_GREY, _GREYS = 200, 55  # from black to white
-NAN_COLOUR = 255
+NAN_COLOUR, NAN_RGB = 255, (255, 0, 255)
 WHITE = _FIRST_GREY + _GREYS - 1
 
 
@@ -31,7 +31,7 @@ def rgb_table(cmap: str) -> Indices:
     colours = matplotlib.colormaps[cmap](np.linspace(0, 1, MAP_COLOURS), bytes=True)
     table[:MAP_COLOURS] = np.asarray(colours)[:, :3]
     table[_FIRST_GREY : _FIRST_GREY + _GREYS] = np.linspace(0, 255, _GREYS).round()[:, None]
-    table[NAN_COLOUR] = (255, 0, 255)
+    table[NAN_COLOUR] = NAN_RGB
     return table
 
 

@@ -3,14 +3,17 @@
 import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from cnnviz.render.palette import WHITE
+
 # Higher levels take several times as long for a few percent.
 _LEVEL = 1
+_FRAME, _LAST_FRAME = 600, 2400  # milliseconds that a frame stays
 
 
 def encode_png(image: Image.Image, about: Mapping[str, object]) -> bytes:
@@ -20,15 +23,47 @@ def encode_png(image: Image.Image, about: Mapping[str, object]) -> bytes:
         image: A palette or RGB picture.
         about: What it shows; stored inside as JSON, in the text entry "cnnviz".
     """
+    data = io.BytesIO()
+    strategy = zlib.Z_DEFAULT_STRATEGY if _has_repeated_rows(image) else zlib.Z_RLE
+    info = _describe(about)
+    image.save(data, "png", compress_level=_LEVEL, compress_type=strategy, pnginfo=info)
+    return data.getvalue()
+
+
+def encode_frames(frames: Sequence[Image.Image], about: Mapping[str, object]) -> bytes:
+    """Return pictures as an animated PNG that repeats; the last one stays for longer.
+
+    Args:
+        frames: Palette or RGB pictures, of one mode; smaller ones are set on white.
+        about: As for `encode_png`.
+    """
+    size = (max(frame.width for frame in frames), max(frame.height for frame in frames))
+    first, *others = (_on_white(frame, size) for frame in frames)
+    data = io.BytesIO()
+    first.save(
+        data, "png", compress_level=_LEVEL, pnginfo=_describe(about), save_all=True,
+        append_images=others, loop=0, duration=[*[_FRAME] * len(others), _LAST_FRAME],
+    )  # fmt: skip
+    return data.getvalue()
+
+
+def _on_white(frame: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if frame.size == size:
+        return frame
+    canvas = Image.new(frame.mode, size, WHITE if frame.mode == "P" else "white")
+    if frame.mode == "P":
+        canvas.putpalette(frame.getpalette() or ())
+    canvas.paste(frame)
+    return canvas
+
+
+def _describe(about: Mapping[str, object]) -> PngInfo:
     info = PngInfo()
     info.add_text("Software", "cnnviz")
     text = json.dumps(about, ensure_ascii=False, sort_keys=True)
     # Names of files that are not UTF-8 hold lone surrogates; Python escapes them as JSON does.
     info.add_itxt("cnnviz", text.encode(errors="backslashreplace").decode())
-    data = io.BytesIO()
-    strategy = zlib.Z_DEFAULT_STRATEGY if _has_repeated_rows(image) else zlib.Z_RLE
-    image.save(data, "png", compress_level=_LEVEL, compress_type=strategy, pnginfo=info)
-    return data.getvalue()
+    return info
 
 
 def _has_repeated_rows(image: Image.Image) -> bool:

@@ -1,10 +1,12 @@
 """What the documents of all commands have in common."""
 
 import json
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 
 from cnnviz.receptive_field.algebra import ReceptiveField
+from cnnviz.statistics import Statistics
 
 SCHEMA_VERSION = 1
 
@@ -14,6 +16,24 @@ def to_json(document: Mapping[str, object]) -> str:
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     # Names of files that are not UTF-8 hold lone surrogates; Python escapes them as JSON does.
     return text.encode(errors="backslashreplace").decode()
+
+
+def statistics_entry(found: Statistics) -> dict[str, object]:
+    """Return what the values of a layer are like as the documents have it."""
+    return {
+        "min": finite(found.min),
+        "max": finite(found.max),
+        "mean": finite(found.mean),
+        "std": finite(found.std),
+        "zero_fraction": found.zero_fraction,
+        "nan": found.nan,
+        "infinite": found.infinite,
+    }
+
+
+def finite(value: float) -> float | None:
+    """Return a number as JSON has it, which has no NaN: None where there is none."""
+    return value if math.isfinite(value) else None
 
 
 def field_entry(field: ReceptiveField | None) -> dict[str, object] | None:

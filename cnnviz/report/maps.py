@@ -1,6 +1,5 @@
 """What `maps` tells."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from cnnviz.batch import RunResult
+from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Rule
 from cnnviz.files import write_atomically
 from cnnviz.maps import LayerPlan, Skipped
 from cnnviz.models import LoadedModel
-from cnnviz.report.document import SCHEMA_VERSION, field_entry, field_texts, to_json
+from cnnviz.report.document import (
+    SCHEMA_VERSION,
+    field_entry,
+    field_texts,
+    statistics_entry,
+    to_json,
+)
 from cnnviz.statistics import Statistics
 
 
@@ -28,6 +34,7 @@ class MapsReport:
         result: What became of the photos.
         rules: The rules to check.
         out: The output folder.
+        earlier: The network with other weights, where several were compared.
     """
 
     model: LoadedModel
@@ -36,6 +43,25 @@ class MapsReport:
     result: RunResult
     rules: Sequence[Rule]
     out: Path
+    earlier: Sequence[LoadedModel] = ()
+
+    @property
+    def _weights(self) -> list[str]:
+        return [model.weights for model in (*self.earlier, self.model)]
+
+    @property
+    def _layers(self) -> list[tuple[LayerPlan, str, Statistics | None]]:
+        """(plan, weights, statistics), the checkpoints of a layer together."""
+        nothing = [None] * len(self.plans) * len(self._weights)
+        found: Sequence[Statistics | None] = self.result.statistics or nothing
+        return [
+            (plan, weights, found[checkpoint * len(self.plans) + i])
+            for i, plan in enumerate(self.plans)
+            for checkpoint, weights in enumerate(self._weights)
+        ]
+
+    def _label(self, plan: LayerPlan, weights: str) -> str:
+        return f"{plan.record.label} in {weights}" if self.earlier else plan.record.label
 
     @property
     def failed(self) -> int:
@@ -46,24 +72,22 @@ class MapsReport:
     def tripped(self) -> list[tuple[str, str, str]]:
         """(rule, layer, complaint) for each rule that a layer breaks."""
         return [
-            (str(rule), plan.record.label, complaint)
-            for plan, found in zip(self.plans, self.result.statistics, strict=False)
+            (str(rule), self._label(plan, weights), complaint)
+            for plan, weights, found in self._layers
             for rule in self.rules
-            if (complaint := rule.complaint(found))
+            if found and (complaint := rule.complaint(found.health))
         ]
 
     def document(self) -> dict[str, object]:
         """Return the run as the JSON document of `maps` and `manifest.json`."""
         rows, columns = self.model.preprocess.input_size
-        statistics: list[Statistics | None] = list(self.result.statistics)
-        statistics = statistics or [None] * len(self.plans)
         return {
             "schema_version": SCHEMA_VERSION,
             "command": "maps",
             "model": self.model.name,
-            "weights": self.model.weights,
+            "weights": self._weights if self.earlier else self.model.weights,
             "input_shape": [1, 3, rows, columns],
-            "layers": [_layer(p, s) for p, s in zip(self.plans, statistics, strict=True)],
+            "layers": [_layer(*layer) for layer in self._layers],
             "skipped": [
                 {"name": s.record.name, "call": s.record.call, "reason": s.reason}
                 for s in self.skipped
@@ -105,13 +129,20 @@ class MapsReport:
 
     def _table(self, without: Sequence[str]) -> Table:
         table = Table(box=None, header_style="bold", pad_edge=False)
+        names = dict(zip(self._weights, checkpoint_names(self._weights), strict=True))
         rows = [
-            {**_row(plan, found), "file": escape((self._folder / plan.file_name).as_posix())}
-            for plan, found in zip(self.plans, self.result.statistics, strict=False)
+            {
+                "layer": escape(plan.record.label),
+                **({"weights": escape(names[weights])} if self.earlier else {}),
+                **_row(plan, found),
+                "file": escape((self._folder / plan.file_name).as_posix()),
+            }
+            for plan, weights, found in self._layers
+            if found
         ]
         titles = [title for title in rows[0] if title not in without] if rows else []
         for title in titles:
-            text = title in ("layer", "file")
+            text = title in ("layer", "weights", "file")
             style = "cyan" if title == "layer" else ""
             table.add_column(
                 title, style=style, justify="left" if text else "right",
@@ -128,32 +159,19 @@ class MapsReport:
         return self.out / (keys[0] if len(keys) == 1 else "*")
 
 
-def _layer(plan: LayerPlan, found: Statistics | None) -> dict[str, object]:
+def _layer(plan: LayerPlan, weights: str, found: Statistics | None) -> dict[str, object]:
     record = plan.record
     return {
         "name": record.name,
         "call": record.call,
         "type": record.type,
+        "weights": weights,
         "output_shape": list(record.output_shape),
         "receptive_field": field_entry(record.receptive_field),
         "stats": None
         if found is None
-        else {
-            "min": _finite(found.min),
-            "max": _finite(found.max),
-            "mean": _finite(found.mean),
-            "std": _finite(found.std),
-            "zero_fraction": found.zero_fraction,
-            "nan": found.nan,
-            "infinite": found.infinite,
-            "dead_channels": found.dead_channels,
-        },
+        else {**statistics_entry(found), "dead_channels": found.dead_channels},
     }
-
-
-def _finite(value: float) -> float | None:
-    # JSON has no NaN; a layer without a single finite value has no minimum.
-    return value if math.isfinite(value) else None
 
 
 def _row(plan: LayerPlan, found: Statistics) -> dict[str, str]:
@@ -161,7 +179,6 @@ def _row(plan: LayerPlan, found: Statistics) -> dict[str, str]:
     dead = f"{found.dead_channels}/{len(found.low)}"
     field, stride = field_texts(plan.record.receptive_field)
     return {
-        "layer": escape(plan.record.label),
         "shape": "×".join(map(str, plan.record.output_shape[1:])),
         "field": field,
         "stride": stride,

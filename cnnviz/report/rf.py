@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from cnnviz.catalog import checkpoint_names
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.effective import SHARES
 from cnnviz.report.document import SCHEMA_VERSION, field_texts
@@ -25,6 +26,7 @@ class FieldsReport:
         unknown: Layers whose field is not known.
         outputs: The files written.
         complaints: Where a measurement differed from what was computed, by layer.
+        weights: The checkpoint of each unit, where several were compared; empty otherwise.
     """
 
     model: LoadedModel
@@ -32,6 +34,7 @@ class FieldsReport:
     unknown: Sequence[LayerRecord]
     outputs: Sequence[Path]
     complaints: Mapping[str, str]
+    weights: Sequence[str] = ()
 
     def document(self) -> dict[str, object]:
         """Return the JSON document."""
@@ -40,26 +43,36 @@ class FieldsReport:
             "schema_version": SCHEMA_VERSION,
             "command": "rf",
             "model": self.model.name,
-            "weights": self.model.weights,
+            "weights": list(dict.fromkeys(self.weights)) or self.model.weights,
             "input_shape": [1, 3, *size],
             "layers": [
-                *({**layer_entry(unit.record), **unit_entry(unit, size)} for unit in self.units),
+                *(
+                    {**layer_entry(unit.record), **self._weights_of(i), **unit_entry(unit, size)}
+                    for i, unit in enumerate(self.units)
+                ),
                 *(layer_entry(record) for record in self.unknown),
             ],
             "outputs": [path.as_posix() for path in self.outputs],
         }
 
+    def _weights_of(self, i: int) -> dict[str, object]:
+        return {"weights": self.weights[i]} if self.weights else {}
+
     def table(self) -> Table:
         """Return one row per layer: its field, and what its unit really reads."""
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("layer", style="cyan", overflow="fold")
+        if self.weights:
+            table.add_column("weights", overflow="fold")
         names = ["field", "stride", "unit", "reads x", "reads y", "of input"]
         measured = any(unit.effective for unit in self.units)
         names += ["50 %", "95 %"] if measured else []
         for name in names:
             table.add_column(name, justify="right", no_wrap=True)
-        for unit in self.units:
-            table.add_row(*_row(unit, self.model.preprocess.input_size, measured))
+        short = checkpoint_names(self.weights)
+        for i, unit in enumerate(self.units):
+            label, *cells = _row(unit, self.model.preprocess.input_size, measured)
+            table.add_row(label, *map(escape, short[i : i + 1]), *cells)
         return table
 
 

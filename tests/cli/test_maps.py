@@ -5,7 +5,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 LAYER_KEYS = {"name", "call", "type", "output_shape", "receptive_field", "stats"}
 STATISTICS = {"min", "max", "mean", "std", "zero_fraction", "nan", "dead_channels"}
@@ -337,3 +339,71 @@ class TestChecks:
         options = ("-m", "net.py:tiny", "--input-size", "32", "-l", "pool", "--json")
         document = json.loads(cli("maps", "white.png", "a.jpg", *options).stdout)
         assert document["layers"][0]["stats"]["dead_channels"] == 0
+
+
+class TestCheckpoints:
+    @pytest.fixture
+    def series(self, tiny):
+        for epoch in (1, 5):
+            torch.manual_seed(epoch)
+            state = {
+                **nn.ModuleDict({"conv1": nn.Conv2d(3, 4, 3), "conv2": nn.Conv2d(4, 6, 3)})
+                .state_dict(),
+                **nn.ModuleDict({"head": nn.Linear(6, 5)}).state_dict(),
+            }  # fmt: skip
+            torch.save(state, f"epoch{epoch}.pth")
+        return ("-w", "epoch1.pth", "-w", "epoch5.pth", *tiny, "-l", "conv1,head")
+
+    def test_a_layer_has_an_entry_for_each_and_one_picture(self, cli, series):
+        run = cli("maps", "a.jpg", *series, "--json")
+        assert run.code == 0, run.stderr
+        told = json.loads(run.stdout)
+        assert told["weights"] == ["epoch1.pth", "epoch5.pth"]
+        entries = [(x["name"], x["weights"]) for x in told["layers"]]
+        assert entries == [(n, w) for n in ("conv1", "head") for w in told["weights"]]
+        alone = json.loads(cli("maps", "a.jpg", *series[2:], "--json").stdout)
+        assert alone["weights"] == "epoch5.pth"
+        assert [x["stats"] for x in told["layers"][1::2]] == [x["stats"] for x in alone["layers"]]
+        names = sorted(path.rpartition("/")[2] for path in told["images"][0]["outputs"])
+        assert names == ["conv1.png", "head.png", "overview.png"]
+
+    def test_the_rows_of_the_picture_are_the_checkpoints(self, cli, series):
+        assert cli("maps", "a.jpg", *series).code == 0
+        with Image.open("cnnviz-out/a.jpg/conv1.png") as picture:
+            assert json.loads(picture.info["cnnviz"])["weights"] == ["epoch1.pth", "epoch5.pth"]
+            both = np.asarray(picture.convert("RGB"))
+        for number, weights in enumerate(("epoch1.pth", "epoch5.pth")):
+            words = ("maps", "a.jpg", *series[4:], "-w", weights, "--save-activations", "-o", "o")
+            assert cli(*words).code == 0
+            maps = np.load("o/a.jpg/activations.npz")["conv1"]
+            side = 64  # of 32 pixels, twice as large, and five between them
+            top = both.shape[0] - 12 - (2 - number) * side - (1 - number) * 5
+            row = both[top : top + side : 2, -12 - 4 * side - 15 : -12]
+            for i, one in enumerate(maps):
+                tile = row[:, i * (side + 5) :][:, :side:2]
+                expected = viridis((one - one.min()) / (one.max() - one.min()))
+                assert abs(tile.astype(int) - expected).max() <= 6
+
+    def test_frames_are_animated(self, cli, series):
+        assert cli("maps", "a.jpg", *series, "--frames").code == 0
+        with Image.open("cnnviz-out/a.jpg/conv1.frames.png") as picture:
+            assert picture.n_frames == 2
+
+    def test_the_table_and_the_rules_tell_which(self, cli, series):
+        run = cli("maps", "a.jpg", *series, "--fail-on", "blank")
+        rows = run.stdout.splitlines()
+        assert rows[0].split()[:2] == ["layer", "weights"]
+        assert [row.split()[:2] for row in rows[1:]] == [
+            ["conv1", "epoch1"], ["conv1", "epoch5"], ["head", "epoch1"], ["head", "epoch5"],
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("words", [("--overlay",), ("--channels", "top:2")])
+    def test_what_has_no_rows_is_wrong_usage(self, cli, series, words):
+        run = cli("maps", "a.jpg", *series, *words)
+        assert run.code == 2
+        assert "is for one network" in run.error
+
+
+def viridis(shares):
+    steps = np.rint(shares * 199) / 199
+    return matplotlib.colormaps["viridis"](steps, bytes=True)[..., :3].astype(int)

@@ -61,11 +61,12 @@ def prepare(line, folder):
     for file, factory in re.findall(r"(\w+\.py):(\w+)", line):
         (folder / file).write_text(NETWORK.replace("FACTORY", factory))
     model = re.search(r"-m (\w+)(?= |$)", line)
-    checkpoint = re.search(r"-w (\S+\.pth)", line)
+    checkpoints = re.findall(r"-w (\S+\.pth)", line)
     if model and model[1] in torchvision.models.list_models():
         url = torchvision.models.get_model_weights(model[1]).DEFAULT.url
         cached = folder / "torch" / "hub" / "checkpoints" / url.rpartition("/")[2]
-        stand_in(model[1], folder / checkpoint[1] if checkpoint else cached)
+        for path in [folder / name for name in checkpoints] or [cached]:
+            stand_in(model[1], path)
 
 
 def run(line, folder):
@@ -106,7 +107,7 @@ def test_readme_command_runs(line, runs):
     printed = [row.split() for row in done.stdout.splitlines()]
     assert printed
     assert all(row.split() in printed for row in shown_below(line))
-    written = {"maps": "manifest.json", "rf": "overview.png"}.get(
+    written = {"maps": "manifest.json", "rf": "overview.png", "filters": "filters/*.png"}.get(
         line.split("cnnviz ")[1].split()[0]
     )
     assert written is None or list(folder.rglob(written)), "no output folder"

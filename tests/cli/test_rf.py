@@ -110,3 +110,33 @@ def test_a_layer_without_a_field_is_told_and_alone_is_wrong_usage(cli, tiny):
 
 def test_a_folder_is_no_photo(cli, tiny):
     assert cli("rf", ".", *tiny).code in (1, 2)
+
+
+class TestCheckpoints:
+    def test_effective_fields_of_several_stand_below_one_another(self, cli, tiny):
+        words = (*tiny, "-l", "conv", "-w", "none", "-w", "default", "--effective")
+        told = document(cli, "a.jpg", *words, "--frames")
+        assert told["weights"] == ["none", "default"]
+        entries = [(x["name"], x["weights"]) for x in told["layers"]]
+        assert entries == [(n, w) for n in ("conv1", "conv2") for w in ("none", "default")]
+        alone = document(cli, "a.jpg", *tiny, "-l", "conv", "--effective", "-o", "alone")
+        assert [x["effective"] for x in told["layers"][1::2]] == [
+            x["effective"] for x in alone["layers"]
+        ]
+        with (
+            Image.open("cnnviz-out/rf/conv2.png") as both,
+            Image.open("alone/rf/conv2.png") as one,
+            Image.open("cnnviz-out/rf/conv2.frames.png") as frames,
+        ):
+            assert both.height == 2 * one.height
+            assert frames.n_frames == 2
+
+    def test_the_table_names_them(self, cli, tiny):
+        run = cli("rf", *tiny, "-l", "conv1", "-w", "none", "-w", "default", "--effective")
+        rows = [row.split()[:2] for row in run.stdout.splitlines()]
+        assert rows == [["layer", "weights"], ["conv1", "none"], ["conv1", "default"]]
+
+    def test_the_theoretical_field_needs_no_comparison(self, cli, tiny):
+        run = cli("rf", *tiny, "-w", "none", "-w", "default")
+        assert run.code == 2
+        assert "compare them with --effective" in run.error

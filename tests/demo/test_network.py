@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,16 @@ def test_pictures_for_training_and_judging_do_not_meet() -> None:
     size = inputs.shape[-1]
     judged = draw(labels, size, torch.Generator().manual_seed(train.UNSEEN + size))
     assert not torch.isclose(train.normalise(judged), inputs).flatten(1).all(1).any()
+
+
+@pytest.mark.usefixtures("small")
+def test_weights_are_kept_on_the_way(tmp_path: Path) -> None:
+    settings = train.Settings(steps=5, seed=1)
+    train.train(settings, tmp_path / "w.safetensors", Console(quiet=True), keep_every=2)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [
+        "w-00000.safetensors", "w-00002.safetensors", "w-00004.safetensors", "w.safetensors",
+    ]  # fmt: skip
+    kernels = [load_file(tmp_path / name)["conv1.weight"] for name in names]
+    assert torch.equal(kernels[0], train.fresh_network(1).get_parameter("conv1.weight").half())
+    assert all(not torch.equal(a, b) for a, b in pairwise(kernels))

@@ -188,3 +188,29 @@ def test_the_colour_map_is_that_of_the_name_and_a_wrong_one_is_an_error() -> Non
     assert pixels[0, -1].tolist() == [255, 255, 255]
     with pytest.raises(UnknownNameError, match="did you mean plasma"):
         draw_grid(values, ["0"], cmap="plasm")
+
+
+def test_red_green_and_blue_make_a_picture_in_full_colour_where_grey_is_zero() -> None:
+    values = np.zeros((3, 2, 2, 3), dtype=np.float32)
+    values[0, 0, 0] = (3, 0, -3)
+    values[1] = 1
+    image = draw_grid(values, ["0", "1", "2"])
+    assert image.mode == "RGB"
+    pixels = np.asarray(image)[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    red, bright, zero = (tile(pixels, 0, i, 224, 224) for i in range(3))
+    expected = np.full((2, 2, 3), 128, np.uint8)
+    expected[0, 0] = (255, 128, 0)
+    assert (red == expected.repeat(112, 0).repeat(112, 1)).all()
+    assert (bright == 255).all()
+    assert (zero > 220).all(axis=2).mean() > 0.99, "nothing to show is light"
+
+
+def test_notes_take_the_place_of_the_range() -> None:
+    values = np.array([[[0, 1]], [[0, 2]]], dtype=np.float32)
+    plain, noted = (
+        np.asarray(draw_grid(values, ["0", "1"], notes=notes))
+        for notes in (None, [("norm 7",), ("norm 7",)])
+    )
+    strips = [noted[MARGIN : MARGIN + STRIP, MARGIN + i * 232 + 20 :][:, :120] for i in (0, 1)]
+    assert (strips[0] == strips[1]).all()
+    assert (plain != noted).any()

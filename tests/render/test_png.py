@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from cnnviz.render.canvas import to_image
-from cnnviz.render.png import encode_png
+from cnnviz.render.palette import rgb_table
+from cnnviz.render.png import encode_frames, encode_png
 
 
 def picture() -> Image.Image:
@@ -37,3 +38,24 @@ def test_what_it_shows_can_be_read_back() -> None:
         image.load()
         assert json.loads(image.text["cnnviz"]) == about
         assert image.text["Software"] == "cnnviz"
+
+
+def test_frames_are_animated_forever_and_each_keeps_its_pixels() -> None:
+    frames = []
+    for i in range(3):
+        frame = Image.fromarray(np.full((10 + i, 12), 40 * i, np.uint8))
+        frame.putpalette(rgb_table("viridis").tobytes())
+        frames.append(frame)
+    data = encode_frames(frames, {"layer": "conv1"})
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "PNG"
+        assert (picture.n_frames, picture.size, picture.info["loop"]) == (3, (12, 12), 0)
+        assert json.loads(picture.info["cnnviz"]) == {"layer": "conv1"}
+        durations = []
+        for i, frame in enumerate(frames):
+            picture.seek(i)
+            durations.append(picture.info["duration"])
+            shown = np.asarray(picture.convert("RGB"))
+            assert (shown[: 10 + i] == np.asarray(frame.convert("RGB"))).all()
+            assert (shown[10 + i :] == 255).all()
+    assert durations[-1] > durations[0] == durations[1]

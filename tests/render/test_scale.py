@@ -5,7 +5,7 @@ import pytest
 
 from cnnviz.choices import Normalize
 from cnnviz.render.palette import MAP_COLOURS, NAN_COLOUR
-from cnnviz.render.scale import scale
+from cnnviz.render.scale import scale, scale_colours
 
 TOP = MAP_COLOURS - 1
 NAN, INF = float("nan"), float("inf")
@@ -99,3 +99,49 @@ def test_random_maps_agree_with_double_precision() -> None:
     exact = (values.astype(np.float64) - low) / (high.astype(np.float64) - low) * TOP
     indices = scale(values, Normalize.CHANNEL).indices
     assert abs(indices - exact).max() < 0.501
+
+
+def test_around_zero_the_middle_is_zero_whatever_the_values() -> None:
+    maps = np.array([[[-1, 0, 3]], [[-1e-3, 0, -5e-4]], [[0, 2, 7]]], dtype=np.float32)
+    scaled = scale(maps, Normalize.CHANNEL, signed=True)
+    assert scaled.indices[:, 0, :].tolist() == [[66, 100, 199], [0, 100, 50], [100, 128, 199]]
+    assert scaled.span is None
+
+
+def test_zero_is_never_a_rounding_error_off_the_middle() -> None:
+    sizes = np.random.default_rng(0).random((500, 1, 1)).astype(np.float32) * 10
+    maps = np.concatenate([sizes, 0 * sizes, -sizes], axis=2)
+    scaled = scale(maps, Normalize.CHANNEL, signed=True)
+    assert (scaled.indices[:, 0] == [199, 100, 0]).all()
+
+
+def test_around_zero_one_scale_reaches_as_far_as_the_largest_value() -> None:
+    maps = np.array([[[-4, 1]], [[0, 2]]], dtype=np.float32)
+    scaled = scale(maps, Normalize.LAYER, signed=True)
+    assert scaled.span == (-4, 4)
+    assert scaled.indices[:, 0].tolist() == [[0, 124], [100, 149]]
+    assert scale(maps, Normalize.NONE, signed=True).span == (-1, 1)
+
+
+def test_around_zero_only_zeros_are_constant() -> None:
+    maps = np.array([[[0, 0]], [[3, 3]]], dtype=np.float32)
+    scaled = scale(maps, Normalize.CHANNEL, signed=True)
+    assert scaled.constant.tolist() == [True, False]
+    assert scaled.indices[1].tolist() == [[199, 199]]
+
+
+def test_colours_share_a_scale_and_grey_is_zero() -> None:
+    picture = np.array([[[[0, 0, 0], [2, -2, 1]]]], dtype=np.float32)
+    scaled = scale_colours(picture, Normalize.CHANNEL)
+    assert scaled.indices.tolist() == [[[[128, 128, 128], [255, 0, 191]]]]
+    other = np.concatenate([picture, picture / 2])
+    halved = scale_colours(other, Normalize.LAYER)
+    assert halved.indices[1].tolist() == [[[128, 128, 128], [191, 64, 159]]]
+    assert scale_colours(other, Normalize.CHANNEL).indices[1].tolist() == scaled.indices[0].tolist()
+
+
+def test_colours_with_nan_are_marked_as_a_whole() -> None:
+    picture = np.array([[[[0, np.nan, 0], [1, 0, -1]]]], dtype=np.float32)
+    scaled = scale_colours(picture, Normalize.CHANNEL)
+    assert scaled.indices[0, 0].tolist() == [[255, 0, 255], [255, 128, 0]]
+    assert scaled.broken.tolist() == [True]
