@@ -112,7 +112,7 @@ def test_an_unknown_operator_is_told_once(cli, here):
         "    return nn.Sequential(nn.Conv2d(3, 2, 3), Waves(), nn.Conv2d(2, 2, 1))\n"
     )
     run = cli("layers", "-m", "waves.py:make", "--input-size", "8")
-    note = "field unknown for 2 layers from 1 on: no rule for the operator aten::_fft_r2c"
+    note = "field unknown for 2 layers from 1 on: no rule for the operator aten::_fft_c2c"
     assert note in run.stderr
 
 
