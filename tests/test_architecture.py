@@ -38,7 +38,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "filter_pictures", "batch", "rf",
     ),
     (
-        "report", "report.document", "report.layers", "report.maps", "report.filters", "report.rf",
+        "report", "report.document", "report.table",
+        "report.layers", "report.maps", "report.filters", "report.rf",
     ),
     (
         "cli.exit_codes", "cli.output", "cli.options", "cli.layers", "cli.maps", "cli.filters",
@@ -56,7 +57,8 @@ PLACE = {
 ONLY = {
     "typer": {"cli", "cli.filters", "cli.layers", "cli.maps", "cli.options", "cli.rf"},
     "rich": {
-        "cli.output", "report.filters", "report.layers", "report.maps", "report.rf", "demo.train",
+        "cli.output", "report.table", "report.filters", "report.layers", "report.maps", "report.rf",
+        "demo.train",
     },
     "yaml": {"config"},
     "matplotlib": {"render.boxes", "render.palette", "render.text"},

@@ -66,7 +66,7 @@ def layers(
     elif csv:
         sys.stdout.write(report.csv(shown))
     else:
-        output.table(report.table(shown))
+        output.table(*report.tables(shown))
         output.line(report.totals())
     for note in report.notes():
         output.note(note)

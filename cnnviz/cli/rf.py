@@ -144,7 +144,7 @@ def rf(
     if json:
         output.document(report.document())
     else:
-        output.table(report.table())
+        output.table(*report.tables())
     for record in unknown:
         output.note(f"no field for {record.label}: {record.reason}")
     for label, complaint in complaints.items():

@@ -12,6 +12,7 @@ from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Rule
 from cnnviz.filters import FilterView, LayerFilters
 from cnnviz.report.document import SCHEMA_VERSION, finite, statistics_entry
+from cnnviz.report.table import tables
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,6 @@ class FiltersReport:
 
     def tables(self) -> list[Table]:
         """Return one row per layer and checkpoint, with fewer columns for narrow terminals."""
-        return [self._table(without) for without in ((), ("file",), ("file", "type", "≈ 0"))]
-
-    def _table(self, without: Sequence[str]) -> Table:
-        table = Table(box=None, header_style="bold", pad_edge=False)
         names = checkpoint_names(self.weights)
         rows = [
             {
@@ -84,16 +81,7 @@ class FiltersReport:
             for view, outputs in zip(self.views, self.outputs, strict=True)
             for name, layer in zip(names, view.layers, strict=True)
         ]
-        titles = [title for title in rows[0] if title not in without]
-        for title in titles:
-            text = title in ("layer", "weights", "type", "file")
-            table.add_column(
-                title, style="cyan" if title == "layer" else "",
-                justify="left" if text else "right", no_wrap=not text, overflow="fold",
-            )  # fmt: skip
-        for row in rows:
-            table.add_row(*(row[title] for title in titles))
-        return table
+        return tables(rows, ("file", "type", "≈ 0", "alike"))
 
     def notes(self) -> list[str]:
         """Return what else is to be said: layers that have no filters."""

@@ -11,6 +11,7 @@ from rich.table import Table
 from cnnviz.errors import UnknownNameError
 from cnnviz.models import LoadedModel
 from cnnviz.report.document import SCHEMA_VERSION, field_entry, field_texts
+from cnnviz.report.table import tables
 from cnnviz.tracer import LayerRecord
 
 Cell = str | int | float | bool | None
@@ -24,13 +25,11 @@ class Column:
         title: What stands above it.
         text: A record's cell for people.
         value: A record's cell for programs.
-        number: Whether it is set flush right.
     """
 
     title: str
     text: Callable[[LayerRecord], str]
     value: Callable[[LayerRecord], Cell]
-    number: bool = True
 
 
 def _shape(record: LayerRecord) -> str:
@@ -54,8 +53,8 @@ def _short(count: int) -> str:
 
 
 COLUMNS: dict[str, Column] = {
-    "name": Column("layer", lambda r: escape(r.label), lambda r: r.label, number=False),
-    "type": Column("type", lambda r: escape(r.type), lambda r: r.type, number=False),
+    "name": Column("layer", lambda r: escape(r.label), lambda r: r.label),
+    "type": Column("type", lambda r: escape(r.type), lambda r: r.type),
     "shape": Column("output", _shape, lambda r: "x".join(map(str, r.output_shape))),
     "params": Column("params", lambda r: f"{r.params:,}" if r.params else "–", lambda r: r.params),
     "macs": Column("mult-adds", lambda r: _short(r.macs), lambda r: r.macs),
@@ -69,7 +68,7 @@ COLUMNS: dict[str, Column] = {
     "global": Column(
         "global", lambda r: "yes" if _part(r, "global") else "", lambda r: _part(r, "global")
     ),
-    "reason": Column("reason", lambda r: escape(r.reason or ""), lambda r: r.reason, number=False),
+    "reason": Column("reason", lambda r: escape(r.reason or ""), lambda r: r.reason),
 }
 DEFAULT_COLUMNS = ("name", "type", "shape", "params", "macs", "field", "stride")
 
@@ -142,17 +141,13 @@ class LayersReport:
             writer.writerow([COLUMNS[name].value(record) for name in columns])
         return text.getvalue()
 
-    def table(self, columns: Sequence[str]) -> Table:
-        """Return one row per layer."""
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for name in columns:
-            column = COLUMNS[name]
-            justify = "right" if column.number else "left"
-            style = "cyan" if name == "name" else ""
-            table.add_column(column.title, justify=justify, style=style, overflow="fold")  # type: ignore[arg-type]
-        for record in self.chosen:
-            table.add_row(*(COLUMNS[name].text(record) for name in columns))
-        return table
+    def tables(self, columns: Sequence[str]) -> list[Table]:
+        """Return one row per layer, with fewer of the usual columns for narrow terminals."""
+        shown = [COLUMNS[name] for name in columns]
+        rows = [{column.title: column.text(record) for column in shown} for record in self.chosen]
+        # Columns that were asked for stay, however narrow the terminal is.
+        usual = tuple(columns) == DEFAULT_COLUMNS
+        return tables(rows, ("mult-adds", "params", "type", "stride") if usual else ())
 
     def totals(self) -> str:
         """Return the line below the table."""

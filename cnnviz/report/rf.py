@@ -12,6 +12,7 @@ from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.effective import SHARES
 from cnnviz.report.document import SCHEMA_VERSION, field_texts
 from cnnviz.report.layers import layer_entry
+from cnnviz.report.table import tables
 from cnnviz.rf import Unit
 from cnnviz.tracer import LayerRecord
 
@@ -58,38 +59,36 @@ class FieldsReport:
     def _weights_of(self, i: int) -> dict[str, object]:
         return {"weights": self.weights[i]} if self.weights else {}
 
-    def table(self) -> Table:
+    def tables(self) -> list[Table]:
         """Return one row per layer: its field, and what its unit really reads."""
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column("layer", style="cyan", overflow="fold")
-        if self.weights:
-            table.add_column("weights", overflow="fold")
-        names = ["field", "stride", "unit", "reads x", "reads y", "of input"]
-        measured = any(unit.effective for unit in self.units)
-        names += ["50 %", "95 %"] if measured else []
-        for name in names:
-            table.add_column(name, justify="right", no_wrap=True)
         short = checkpoint_names(self.weights)
-        for i, unit in enumerate(self.units):
-            label, *cells = _row(unit, self.model.preprocess.input_size, measured)
-            table.add_row(label, *map(escape, short[i : i + 1]), *cells)
-        return table
+        rows = [
+            {
+                "layer": escape(unit.record.label),
+                **({"weights": escape(short[i])} if short else {}),
+                **_cells(unit, self.model.preprocess.input_size),
+            }
+            for i, unit in enumerate(self.units)
+        ]
+        return tables(rows, ("reads y", "reads x", "unit", "stride"))
 
 
-def _row(unit: Unit, input_size: tuple[int, int], measured: bool) -> list[str]:
+def _cells(unit: Unit, input_size: tuple[int, int]) -> dict[str, str]:
     x0, y0, x1, y1 = unit.box
     share = (x1 - x0) * (y1 - y0) / (input_size[0] * input_size[1])
-    cells = [
-        escape(unit.record.label),
-        *field_texts(unit.field),
-        f"{unit.at[0]},{unit.at[1]}",
-        f"{x0}-{x1 - 1}" if x1 else "nothing",
-        f"{y0}-{y1 - 1}" if y1 else "nothing",
-        f"{share:.1%}" if share < 0.1 else f"{share:.0%}",
-    ]
-    if measured and unit.effective is not None:
-        sides = [unit.effective.mass_side(share) for share in SHARES]
-        cells += ["no gradient" if side is None else str(side) for side in sides]
+    size, stride = field_texts(unit.field)
+    cells = {
+        "field": size,
+        "stride": stride,
+        "unit": f"{unit.at[0]},{unit.at[1]}",
+        "reads x": f"{x0}-{x1 - 1}" if x1 else "nothing",
+        "reads y": f"{y0}-{y1 - 1}" if y1 else "nothing",
+        "of input": f"{share:.1%}" if share < 0.1 else f"{share:.0%}",
+    }
+    if unit.effective is not None:
+        for mass in SHARES:
+            side = unit.effective.mass_side(mass)
+            cells[f"{mass:.0%}".replace("%", " %")] = "no gradient" if side is None else str(side)
     return cells
 
 
