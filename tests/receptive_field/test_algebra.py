@@ -177,6 +177,8 @@ def test_joined_maps_are_no_longer_one_lattice() -> None:
     part = input_axis(0, 3)
     both = joined([part, part])
     assert not both.span.aligned
+    # Unit i of the first reads pixel i, and of the second, which begins at 3, pixel i - 3.
+    assert (both.span.step, both.span.low, both.span.high) == (1, -3, 0)
     assert both.first.tolist() == [0, 1, 2, 0, 1, 2]
 
 

@@ -573,6 +573,22 @@ def einsum_over_channels() -> nn.Module:
 
 
 @trap
+def tokens_behind_a_class_token_that_is_cut_off() -> nn.Module:
+    def run(net: Toy, x: Tensor) -> Tensor:
+        x = net.before(x)
+        tokens = torch.cat([torch.zeros(len(x), 1, 4).to(x), x.flatten(2).transpose(1, 2)], dim=1)
+        tokens = tokens.relu()[:, 1:]
+        return net.after(tokens.transpose(1, 2).reshape(len(x), 4, *x.shape[2:]))
+
+    return Toy(run, before=conv(3, 4, 3, stride=2), after=conv(4, 2, 3))
+
+
+@trap
+def written_into_memory_that_is_given() -> nn.Module:
+    return applied(lambda x: torch.add(x[..., 2:], x[..., :-2], out=torch.empty_like(x[..., 2:])))()
+
+
+@trap
 def masks() -> nn.Module:
     return applied(lambda x: x.masked_fill(torch.zeros_like(x, dtype=torch.bool), 0.0) * 2)()
 
