@@ -117,7 +117,7 @@ def _layer_png(
 
 
 def _overview_png(model: LoadedModel, photo: Photo, stages: Sequence[Stage], style: Style) -> bytes:
-    header = Header(f"{model.name}, mean map per layer", (f"{photo.key} · {_weights(model)}",))
+    header = Header(f"{model.name}, mean map per layer", (f"{photo.key} · {weights_text(model)}",))
     overview = draw_overview(photo.seen, stages, header, cmap=style.cmap)
     about = {"image": photo.key, "model": model.name, "weights": model.weights}
     return encode_png(overview, about)
@@ -130,7 +130,7 @@ def _draw_layer(
     maps: LayerMaps,
     style: Style,
 ) -> Image.Image:
-    lines = (_shape(maps), f"{model.name} · {_weights(model)}", photo.key)
+    lines = (_shape(maps), f"{model.name} · {weights_text(model)}", photo.key)
     header = Header(maps.plan.record.label, lines, thumbnail)
     if maps.plan.record.layout.axes is Axes.VECTOR:
         return draw_bars(maps.values[:, 0, 0], _value_names(model, maps), header, cmap=style.cmap)
@@ -159,7 +159,8 @@ def _shape(maps: LayerMaps) -> str:
     return " · ".join(part for part in (record.type, f"{total}{size}", said, sees) if part)
 
 
-def _weights(model: LoadedModel) -> str:
+def weights_text(model: LoadedModel) -> str:
+    """Return how a picture tells which weights a network has."""
     plain = {"none": "random weights", "default": "its own weights"}
     return plain.get(model.weights, f"weights {model.weights}")
 

@@ -14,8 +14,8 @@ from cnnviz.ascent.transforms import robust
 # less use than usual: with 0.9 and 0.999 the scores after 64 steps are a fifth to a third lower.
 _MEAN_DECAY, _SQUARE_DECAY = 0.5, 0.9
 _TINY = 1e-12
-# The movements shrink to this share of themselves towards the end, when details are settled.
-_LAST_STRENGTH = 0.25
+# Towards the end, when details are settled, movements and steps shrink to these shares.
+_LAST_STRENGTH, _LAST_RATE = 0.5, 0.2
 
 OnStep = Callable[[int, Tensor], None]
 
@@ -56,8 +56,12 @@ class Climb:
             finite = scores.isfinite() & gradient.flatten(1).isfinite().all(dim=1)
             for i in (~finite).nonzero().flatten().tolist():
                 self.stopped[i] = step if self.stopped[i] is None else self.stopped[i]
-            self._move(step + 1, gradient)
+            self._move(step + 1, gradient, self.lr * self._falling(step, _LAST_RATE))
             on_step(step + 1, scores)
+
+    def _falling(self, step: int, last: float) -> float:
+        """Return a share that falls from one towards `last` in a straight line."""
+        return 1 - (1 - last) * step / self.steps
 
     def _look(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the scores of the moved pictures, (N,), and their gradients."""
@@ -67,7 +71,7 @@ class Climb:
             pictures = self.canvas.decode(coefficients)
             shown = None
             if self.draws is not None:
-                strength = 1 - (1 - _LAST_STRENGTH) * step / self.steps
+                strength = self._falling(step, _LAST_STRENGTH)
                 shown = robust(pictures, self.draws[step], strength)
             if self.scorer.fast:
                 with bfloat16:
@@ -76,7 +80,7 @@ class Climb:
                 scores = self.scorer.scores(pictures, shown)
             return scores.detach(), self.scorer.slopes(scores, coefficients)
 
-    def _move(self, count: int, gradient: Tensor) -> None:
+    def _move(self, count: int, gradient: Tensor, rate: float) -> None:
         """Make one step of Adam uphill, for the pictures that still climb."""
         climbing = torch.tensor([step is None for step in self.stopped], device=gradient.device)
         shape = (-1, *[1] * (gradient.ndim - 1))
@@ -87,4 +91,4 @@ class Climb:
         root = (self._square / (1 - _SQUARE_DECAY**count)).sqrt()
         move = (mean / (root + _TINY)).where(climbing.view(shape), 0)
         # Up: every objective is a score to be maximised.
-        self.coefficients.add_(move, alpha=self.lr)
+        self.coefficients.add_(move, alpha=rate)

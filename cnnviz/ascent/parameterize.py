@@ -15,10 +15,11 @@ from cnnviz.choices import Parameterization
 # columns, each as long as its standard deviation (Olah, Mordvintsev, Schubert, "Feature
 # Visualization", Distill 2017). Steps along them keep colours as natural as photos have them.
 _COLOUR_AXES = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
-# Logits per unit of a coefficient. They make a step of 0.05 as large as the ascent can take.
-_FOURIER_GAIN, _PIXEL_GAIN = 3.0, 4.0
+# Logits per unit of a coefficient. Steps of 0.05 then are as large as they can be before pictures
+# become hard black and white; the activations go on rising up to four times these gains.
+_FOURIER_GAIN, _PIXEL_GAIN = 0.8, 2.0
 # Standard deviation of a random start: nearly grey.
-_SPREAD = 0.001
+_SPREAD = 0.004
 # Pictures given as a start are kept off black and white, where the sigmoid has no gradient.
 _RIM = 0.01
 
@@ -75,8 +76,8 @@ class Canvas:
         logits = self._mix(picture[None].logit(eps=_RIM), torch.linalg.inv(self._axes))[0]
         if self.kind is Parameterization.PIXEL:
             return logits / _PIXEL_GAIN
-        waves = torch.view_as_real(torch.fft.rfft2(logits, norm="ortho"))
-        return waves.div(self._scale.to(picture.device))
+        waves: Tensor = torch.view_as_real(torch.fft.rfft2(logits, norm="ortho"))
+        return waves / self._scale.to(picture.device)
 
     @cached_property
     def _scale(self) -> Tensor:
@@ -97,4 +98,5 @@ class Canvas:
 
     @staticmethod
     def _mix(pictures: Tensor, matrix: Tensor) -> Tensor:
-        return torch.einsum("nchw,dc->ndhw", pictures, matrix.to(pictures.device))
+        mixed: Tensor = torch.einsum("nchw,dc->ndhw", pictures, matrix.to(pictures.device))
+        return mixed

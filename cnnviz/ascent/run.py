@@ -313,7 +313,7 @@ class _Group:
     ) -> str | None:
         said = []
         if self.before_relu:
-            said.append(f"it never fires: what stands before {unit.relu} was maximised")
+            said.append(f"it fires on no start: what stands before {unit.relu} was maximised")
         if self.dead:
             said.append("its score has no gradient from any start")
         elif stopped is not None:

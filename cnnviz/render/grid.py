@@ -38,7 +38,7 @@ def draw_grid(
     Raises:
         UnknownNameError: If there is no such colour map.
     """
-    columns = _columns(len(maps))
+    columns = column_count(len(maps))
     maps, shrunk = _shrink(maps, columns)
     scaled = scale(maps, normalize)
     factor = _enlargement(len(maps), max(maps.shape[1:]))
@@ -49,7 +49,7 @@ def draw_grid(
     return to_image(stack([top, body] if top is not None else [body]), cmap)
 
 
-def _columns(count: int) -> int:
+def column_count(count: int) -> int:
     """Return how many tiles stand side by side: near a square, wider than high, no holes."""
     side = math.ceil(math.sqrt(count))
     candidates = range(side, min(count, 2 * side) + 1)

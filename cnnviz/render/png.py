@@ -3,7 +3,7 @@
 import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -20,15 +20,38 @@ def encode_png(image: Image.Image, about: Mapping[str, object]) -> bytes:
         image: A palette or RGB picture.
         about: What it shows; stored inside as JSON, in the text entry "cnnviz".
     """
+    data = io.BytesIO()
+    strategy = zlib.Z_DEFAULT_STRATEGY if _has_repeated_rows(image) else zlib.Z_RLE
+    image.save(data, "png", compress_level=_LEVEL, compress_type=strategy, pnginfo=_info(about))
+    return data.getvalue()
+
+
+def encode_animation(
+    frames: Sequence[Image.Image], about: Mapping[str, object], seconds: float
+) -> bytes:
+    """Return pictures of one size as an animated PNG that runs forever and rests on the last.
+
+    Args:
+        frames: At least two, RGB or grey.
+        about: What they show, as for `encode_png`.
+        seconds: How long the whole takes, without the rest.
+    """
+    data = io.BytesIO()
+    durations = [1000 * seconds / len(frames)] * (len(frames) - 1) + [1000.0]
+    frames[0].save(
+        data, "png", save_all=True, append_images=frames[1:], duration=durations, loop=0,
+        pnginfo=_info(about),
+    )  # fmt: skip
+    return data.getvalue()
+
+
+def _info(about: Mapping[str, object]) -> PngInfo:
     info = PngInfo()
     info.add_text("Software", "cnnviz")
     text = json.dumps(about, ensure_ascii=False, sort_keys=True)
     # Names of files that are not UTF-8 hold lone surrogates; Python escapes them as JSON does.
     info.add_itxt("cnnviz", text.encode(errors="backslashreplace").decode())
-    data = io.BytesIO()
-    strategy = zlib.Z_DEFAULT_STRATEGY if _has_repeated_rows(image) else zlib.Z_RLE
-    image.save(data, "png", compress_level=_LEVEL, compress_type=strategy, pnginfo=info)
-    return data.getvalue()
+    return info
 
 
 def _has_repeated_rows(image: Image.Image) -> bool:
