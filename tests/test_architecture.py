@@ -22,16 +22,25 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "render", "render.palette", "render.scale", "render.text", "render.canvas", "render.png",
-        "render.grid", "render.bars", "render.photo", "render.boxes",
+        "render.grid", "render.bars", "render.photo", "render.boxes", "render.tiles",
         "receptive_field.rules", "receptive_field.dispatch",
         "demo", "demo.plane", "demo.textures", "demo.figures", "demo.scene", "demo.patterns",
         "demo.network", "demo.train",
     ),
     ("checkpoints", "models", "tracer", "hooks", "statistics", "maps"),
-    ("receptive_field.probe", "receptive_field.effective", "pictures", "batch", "rf"),
-    ("report", "report.document", "report.layers", "report.maps", "report.rf"),
     (
-        "cli.exit_codes", "cli.output", "cli.options", "cli.layers", "cli.maps", "cli.rf", "cli",
+        "receptive_field.probe", "receptive_field.effective", "pictures", "batch", "rf",
+        "ascent", "ascent.parameterize", "ascent.transforms", "ascent.objectives", "ascent.units",
+        "ascent.score", "ascent.loop", "ascent.views", "ascent.run", "ascent.pictures",
+        "ascent.api",
+    ),
+    (
+        "report", "report.document", "report.layers", "report.maps", "report.maximize",
+        "report.rf",
+    ),
+    (
+        "cli.exit_codes", "cli.output", "cli.options", "cli.layers", "cli.maps", "cli.maximize",
+        "cli.rf", "cli",
     ),
     ("__main__",),
 )  # fmt: skip
@@ -43,14 +52,17 @@ PLACE = {
 
 # Packages that only these may import.
 ONLY = {
-    "typer": {"cli", "cli.layers", "cli.maps", "cli.options", "cli.rf"},
-    "rich": {"cli.output", "report.layers", "report.maps", "report.rf", "demo.train"},
+    "typer": {"cli", "cli.layers", "cli.maps", "cli.maximize", "cli.options", "cli.rf"},
+    "rich": {
+        "cli.output", "report.layers", "report.maps", "report.maximize", "report.rf", "demo.train",
+    },
     "yaml": {"config"},
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
         "images", "models", "pictures", "rf", "render.bars", "render.boxes", "render.canvas",
-        "render.grid", "render.photo", "render.png", "render.text", "demo.train",
+        "render.grid", "render.photo", "render.png", "render.text", "render.tiles", "demo.train",
+        "ascent.api", "ascent.pictures", "ascent.run", "ascent.views",
     },
     "torchvision": {"models", "demo.network"},
 }  # fmt: skip

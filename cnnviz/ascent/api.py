@@ -1,5 +1,6 @@
 """Activation maximization for Python."""
 
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeVar
@@ -70,8 +71,11 @@ def maximize(
         UsageError: If the layer lacks a channel, or a number is out of range.
         ModelError: If the network fails.
     """
-    if steps < 1 or lr <= 0 or (size or 1) < 1 or (batch_size or 1) < 1:
-        raise UsageError(f"steps {steps}, lr {lr}, size {size}, batch_size {batch_size}: too small")
+    for name, value in {"steps": steps, "size": size, "batch_size": batch_size}.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}; it must be at least 1")
+    if not 0 < lr < math.inf:
+        raise UsageError(f"lr is {lr}; it must be above 0, such as 0.05")
     settings = Settings(
         steps, lr, _choice(Parameterization, parameterization), _choice(Transforms, transforms),
         init and init.convert("RGB"), seed, batch_size, frames,

@@ -16,10 +16,10 @@ from cnnviz.choices import Parameterization
 # Visualization", Distill 2017). Steps along them keep colours as natural as photos have them.
 _COLOUR_AXES = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 # Logits per unit of a coefficient. Steps of 0.05 then are as large as they can be before pictures
-# become hard black and white; the activations go on rising up to four times these gains.
-_FOURIER_GAIN, _PIXEL_GAIN = 0.8, 2.0
+# become hard black and white; activations rise with twice these gains.
+_FOURIER_GAIN, _PIXEL_GAIN = 1.6, 2.0
 # Standard deviation of a random start: nearly grey.
-_SPREAD = 0.004
+_SPREAD = 0.002
 # Pictures given as a start are kept off black and white, where the sigmoid has no gradient.
 _RIM = 0.01
 
@@ -93,8 +93,8 @@ class Canvas:
         """(C, C): the colours of the axes that pictures are optimised along, as columns."""
         if self.channels != 3:
             return torch.eye(self.channels)
-        axes = torch.tensor(_COLOUR_AXES)
-        return axes / axes.norm(dim=0).max()
+        axes: Tensor = torch.tensor(_COLOUR_AXES)
+        return axes.div(axes.norm(dim=0).max())
 
     @staticmethod
     def _mix(pictures: Tensor, matrix: Tensor) -> Tensor:

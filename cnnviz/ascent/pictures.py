@@ -52,7 +52,9 @@ def draw_results(
     if len(layers) > 1:
         header = Header(f"{model.name}: what units want to see", (weights_text(model),))
         shelves = [_shelf(model, layer) for layer in layers]
-        yield "overview.png", encode_png(draw_shelves(shelves, header), {"model": model.name})
+        # A palette takes a third of the space, and the tiles here are small.
+        overview = draw_shelves(shelves, header).quantize(256)
+        yield "overview.png", encode_png(overview, {"model": model.name})
 
 
 def _safe(record: LayerRecord) -> str:

@@ -70,9 +70,10 @@ def draw_shelves(shelves: Sequence[Shelf], header: Header) -> Image.Image:
 
 def _title(shelf: Shelf) -> Image.Image:
     wide = text.width(shelf.title, LINE, "bold") + MARGIN + text.width(shelf.note, LINE)
-    canvas = np.full((text.line_height(LINE), wide), WHITE, np.uint8)
-    used = text.write(canvas, 0, 0, shelf.title, LINE, weight="bold")
-    text.write(canvas, used + MARGIN, 0, shelf.note, LINE, strength=text.FAINT)
+    # Nearer to its own pictures than to those above.
+    canvas = np.full((MARGIN + text.line_height(LINE), wide), WHITE, np.uint8)
+    used = text.write(canvas, 0, MARGIN, shelf.title, LINE, weight="bold")
+    text.write(canvas, used + MARGIN, MARGIN, shelf.note, LINE, strength=text.FAINT)
     return _to_rgb(canvas)
 
 
@@ -120,13 +121,13 @@ def _compose(header: Header, parts: Sequence[Image.Image]) -> Image.Image:
     """Return the header with parts below it, margins around."""
     head = _to_rgb(stack([draw_title(header)]))
     width = max(head.width, *(part.width + 2 * MARGIN for part in parts))
-    height = head.height + sum(part.height + MARGIN for part in parts)
+    height = head.height + sum(part.height for part in parts) + MARGIN
     canvas = Image.new("RGB", (width, height), "white")
     canvas.paste(head, (0, 0))
     y = head.height
     for part in parts:
         canvas.paste(part, (MARGIN, y))
-        y += part.height + MARGIN
+        y += part.height
     return canvas
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from cnnviz.render.canvas import to_image
-from cnnviz.render.png import encode_png
+from cnnviz.render.png import encode_animation, encode_png
 
 
 def picture() -> Image.Image:
@@ -37,3 +37,17 @@ def test_what_it_shows_can_be_read_back() -> None:
         image.load()
         assert json.loads(image.text["cnnviz"]) == about
         assert image.text["Software"] == "cnnviz"
+
+
+def test_an_animation_has_its_frames_and_rests_on_the_last():
+    frames = [Image.new("RGB", (4, 3), (i * 50, 0, 0)) for i in range(4)]
+    data = encode_animation(frames, {"layer": "conv1"}, seconds=2.0)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert (picture.format, picture.n_frames, picture.info["loop"]) == ("PNG", 4, 0)
+        assert json.loads(picture.info["cnnviz"]) == {"layer": "conv1"}
+        times = []
+        for i in range(4):
+            picture.seek(i)
+            assert picture.convert("RGB").getpixel((0, 0)) == (i * 50, 0, 0)
+            times.append(picture.info["duration"])
+    assert times == [500, 500, 500, 1000]
