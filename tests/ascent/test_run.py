@@ -309,10 +309,21 @@ def test_the_network_is_left_as_it_was(as_model):
     assert all(p.grad is None for p in network.parameters())
     assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
-    with pytest.raises(ZeroDivisionError), frozen(network):
-        assert not network.training
-        raise ZeroDivisionError
+
+
+def test_a_network_thaws_after_an_exception_too():
+    network = nn.Sequential(nn.Conv2d(3, 2, 3)).train()
+
+    def fail_inside():
+        with frozen(network):
+            assert not network.training
+            assert not network[0].weight.requires_grad
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_inside()
     assert network.training
+    assert network[0].weight.requires_grad
 
 
 def test_only_as_much_of_the_network_runs_as_is_needed(colours):
