@@ -13,7 +13,7 @@ from cnnviz.ascent.units import (
     DEFAULT_CHANNELS,
     Unit,
     Wanted,
-    picture_size,
+    fitting_size,
     plan_units,
     relu_before,
 )
@@ -126,9 +126,11 @@ def _unit(
     for label in objective.layers:
         if label not in labels:
             raise UnknownNameError("layer", label, labels)
-    places = sorted(map(labels.index, objective.layers)) or [len(records) - 1]
-    whole = model.preprocess.input_size
-    sizes = [sides or picture_size(records[place], whole) for place in places]
+    places = sorted(map(labels.index, objective.layers))
+    sizes = [sides or fitting_size(model, records[place]) for place in places]
+    # A penalty alone reads no layer.
+    sizes = sizes or [sides or model.preprocess.input_size]
     size = max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
     relu = relu_before(records, places[0]) if len(places) == 1 else None
-    return Unit(records[places[-1]], None, str(number), objective.text, objective, size, relu)
+    last = records[places[-1]] if places else records[-1]
+    return Unit(last, None, str(number), objective.text, objective, size, relu)

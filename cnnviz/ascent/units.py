@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from cnnviz.ascent import objectives
 from cnnviz.ascent.objectives import Objective
 from cnnviz.ascent.transforms import JITTER
 from cnnviz.choices import Goal
 from cnnviz.errors import UnknownNameError, UsageError
+from cnnviz.hooks import observe
 from cnnviz.layout import Axes
-from cnnviz.models import LoadedModel
+from cnnviz.models import LoadedModel, input_channels
 from cnnviz.selection import ChannelSpec, select_layers
 from cnnviz.tracer import LayerRecord
 
@@ -80,6 +82,27 @@ def picture_size(record: LayerRecord, input_size: tuple[int, int]) -> tuple[int,
         for length, most in zip(field.size, input_size, strict=True)
     )
     return rows, columns
+
+
+def fitting_size(model: LoadedModel, record: LayerRecord) -> tuple[int, int]:
+    """Return the size that a layer needs, or the network's input where it takes no other.
+
+    Vision transformers take one size only; most others care no sooner than at their end.
+    """
+    whole = model.preprocess.input_size
+    size = picture_size(record, whole)
+    blank = torch.zeros((1, input_channels(model.module), *size), device=model.device)
+    try:
+        with torch.no_grad(), observe(model.module, [record.label], _nothing, stop=True):
+            model.module(blank)
+    except (RuntimeError, ValueError, AssertionError):
+        # Whatever else is wrong fails with the whole input too, and is told.
+        return whole
+    return size
+
+
+def _nothing(_layer: str, _output: Tensor) -> None:
+    """Keep nothing of what a layer gave."""
 
 
 def _round_up(length: int) -> int:
@@ -150,7 +173,7 @@ def _units(
     model: LoadedModel, records: Sequence[LayerRecord], place: int, wanted: Wanted
 ) -> Iterator[Unit]:
     record = records[place]
-    size = wanted.size or picture_size(record, model.preprocess.input_size)
+    size = wanted.size or fitting_size(model, record)
     relu = relu_before(records, place)
     for number in _numbers(model, record, wanted):
         objective = _objective(record.label, number, wanted.goal)

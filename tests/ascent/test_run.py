@@ -109,6 +109,13 @@ def test_objectives_of_ones_own_are_maximised(colours):
     assert [r.unit.name for r in both] == ["0", "1", "2", "3"]
 
 
+def test_an_objective_of_several_layers_gets_a_picture_for_the_deepest(demo_trained):
+    shallow, deep = channel("layer1.0.conv2", 0), channel("layer2.0.conv2", 0)
+    found = cnnviz.maximize(demo_trained, [shallow, shallow + deep, l2()], steps=8)
+    assert [result.unit.size for result in found] == [(40, 40), (64, 64), (224, 224)]
+    assert all(result.final > result.start for result in found)
+
+
 @pytest.mark.parametrize("penalty", [total_variation(), l2()])
 def test_penalties_make_pictures_calmer(colours, penalty):
     wild = channel("conv", 0)

@@ -1,11 +1,13 @@
 import pytest
 import torch
 from torch import nn
+from torchvision import models as zoo
 
 from cnnviz.ascent.units import Wanted, last_layer, picture_size, plan_units, relu_before
 from cnnviz.choices import Goal
 from cnnviz.errors import UnknownNameError, UsageError
-from cnnviz.models import load_structure
+from cnnviz.images import Preprocess
+from cnnviz.models import LoadedModel, load_structure
 from cnnviz.selection import ChannelSpec, parse_channels
 from cnnviz.tracer import trace, trace_module
 
@@ -54,12 +56,22 @@ def test_beyond_the_picture_there_is_no_gradient():
     assert (seen.amax(0) - seen.amin(0) + 1 <= rows).all()
 
 
-def test_a_token_layer_takes_the_whole_input():
-    model = load_structure("vit_b_32")
-    records = trace_module(model.module, model.preprocess.input_size)
-    wanted = Wanted(("encoder.layers.encoder_layer_0.mlp",), parse_channels("0"))
-    (unit,), _ = plan_units(model, records, wanted)
-    assert unit.size == (224, 224)
+@pytest.mark.parametrize("layer", ["conv_proj", "encoder.layers.encoder_layer_0.mlp"])
+def test_a_network_that_takes_one_size_gets_it(layer):
+    with torch.device("meta"):
+        network = zoo.vit_b_32(image_size=64).eval()
+    preprocess = Preprocess((64, 64), (64, 64))
+    model = LoadedModel(network, preprocess, None, "vit", "none", torch.device("meta"))
+    records = trace_module(network, (64, 64))
+    (unit,), _ = plan_units(model, records, Wanted((layer,), parse_channels("0")))
+    assert unit.size == (64, 64)
+
+
+def test_a_network_that_is_particular_at_its_end_alone_gets_small_pictures():
+    model = load_structure("alexnet")
+    records = trace_module(model.module, (224, 224))
+    (unit,), _ = plan_units(model, records, Wanted(("features.0",), parse_channels("0")))
+    assert unit.size == (32, 32)
 
 
 @pytest.mark.parametrize(
