@@ -87,7 +87,6 @@ class Climb:
         """Make one step of Adam uphill, for the pictures that still climb."""
         climbing = torch.tensor([step is None for step in self.stopped], device=gradient.device)
         shape = (-1, *[1] * (gradient.ndim - 1))
-        gradient = gradient.where(climbing.view(shape), 0)
         self._mean.lerp_(gradient, 1 - _MEAN_DECAY)
         self._square.lerp_(gradient.square(), 1 - _SQUARE_DECAY)
         mean = self._mean / (1 - _MEAN_DECAY**count)
