@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cnnviz.ascent.api import maximize as maximize
     from cnnviz.errors import CnnvizError as CnnvizError
     from cnnviz.hooks import capture as capture
     from cnnviz.models import LoadedModel as LoadedModel
@@ -26,6 +27,7 @@ _HOMES = {
     "capture": "cnnviz.hooks",
     "feature_grid": "cnnviz.pictures",
     "load_model": "cnnviz.models",
+    "maximize": "cnnviz.ascent.api",
     "trace": "cnnviz.tracer",
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "capture",
     "feature_grid",
     "load_model",
+    "maximize",
     "trace",
 ]
 

@@ -37,3 +37,26 @@ class Sort(StrEnum):
     NORM = "norm"
     FREQUENCY = "frequency"
     ORIENTATION = "orientation"
+
+
+class Parameterization(StrEnum):
+    """What is optimised: coefficients of a Fourier basis scaled by 1/f, or pixels."""
+
+    FOURIER = "fourier"
+    PIXEL = "pixel"
+
+
+class Transforms(StrEnum):
+    """Whether pictures are moved a little at random at every step of the optimisation."""
+
+    ROBUST = "robust"
+    NONE = "none"
+
+
+class Goal(StrEnum):
+    """What is maximised: a channel's mean, its middle unit, a class, or all of a layer."""
+
+    CHANNEL = "channel"
+    NEURON = "neuron"
+    CLASS = "class"
+    LAYER = "layer"

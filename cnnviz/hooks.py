@@ -47,6 +47,7 @@ def observe(
     keep: Callable[[str, Tensor], Kept],
     *,
     stop: bool = False,
+    before: bool = False,
 ) -> Iterator[dict[str, Kept]]:
     """Like `capture`, but store what `keep(layer, output)` makes of each output.
 
@@ -56,6 +57,7 @@ def observe(
         keep: Called inside the forward pass, on the network's device. It must copy what it keeps:
             later layers may overwrite `output` in place.
         stop: End the forward pass once every layer was seen. The block then ends with it.
+        before: Keep what goes into the layers in place of what comes out.
 
     Raises:
         UnknownNameError: If the module has no such layer.
@@ -67,10 +69,11 @@ def observe(
     def start(_module: nn.Module, _inputs: object) -> None:
         calls.clear()
 
-    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
-        def leave(_module: nn.Module, _inputs: object, output: object) -> None:
+    def watch(name: str) -> Callable[..., None]:
+        def see(_module: nn.Module, *passing: object) -> None:
             calls[name] += 1
-            tensor = first_tensor(output)
+            # Inputs alone, or inputs and output.
+            tensor = first_tensor(passing[-1])
             if calls[name] not in wanted[name] or tensor is None:
                 return
             layer = label(name, calls[name])
@@ -78,13 +81,14 @@ def observe(
             if stop and len(kept) == len(layers):
                 raise _StopForward
 
-        return leave
+        return see
 
     with ExitStack() as stack:
         stack.callback(module.register_forward_pre_hook(start).remove)
         for name in wanted:
-            handle = module.get_submodule(name).register_forward_hook(watch(name))
-            stack.callback(handle.remove)
+            child = module.get_submodule(name)
+            attach = child.register_forward_pre_hook if before else child.register_forward_hook
+            stack.callback(attach(watch(name)).remove)
         with suppress(_StopForward):
             yield kept
 

@@ -442,6 +442,11 @@ def _auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if k.startswith(("aux", "AuxLogits"))}
 
 
+def input_channels(module: nn.Module) -> int:
+    """Return how many channels a network reads: as its first convolution says, otherwise three."""
+    return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
+
+
 def _outputs(module: nn.Module) -> int | None:
     """Return how many classes a classifier tells apart: the length of its last linear layer."""
     children = list(module.modules())

@@ -18,7 +18,7 @@ from torch.nn.modules.module import (
 from cnnviz.errors import ModelError
 from cnnviz.kernels import type_of
 from cnnviz.layout import Axes, Layout, LayoutReader
-from cnnviz.models import LoadedModel, load_structure, uncollected
+from cnnviz.models import LoadedModel, input_channels, load_structure, uncollected
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field, repeated
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field, branches
@@ -88,7 +88,7 @@ def trace(
 
     Args:
         model: A name as for `load_model`, a `LoadedModel`, or any network that takes an
-            (N, 3, H, W) tensor.
+            (N, C, H, W) tensor, C as its first convolution says.
         input_size: Side, or (rows, columns), of the picture; None for what the weights of a named
             or loaded model were made for, and 224 for a module.
 
@@ -116,7 +116,7 @@ def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerR
     The module is left as it was. The last record is that of the whole network.
 
     Args:
-        module: The network, in eval mode; it takes an (N, 3, H, W) tensor.
+        module: The network, in eval mode; it takes an (N, C, H, W) tensor.
         input_size: (rows, columns) of the picture.
 
     Raises:
@@ -133,7 +133,7 @@ def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerR
 
 def _trace_meta(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     hollow = {name: tensor.to("meta") for name, tensor in _with_values(module)}
-    picture = torch.empty((1, 3, *input_size), device="meta", dtype=_dtype(module))
+    picture = torch.empty(_shape(module, input_size), device="meta", dtype=_dtype(module))
     recorder = _Recorder(picture)
     with recorder.watching(module):
         if hollow:
@@ -154,7 +154,7 @@ def _with_values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
-    picture = torch.zeros((1, 3, *input_size), device=device, dtype=_dtype(module))
+    picture = torch.zeros(_shape(module, input_size), device=device, dtype=_dtype(module))
     recorder = _Recorder(picture)
     with recorder.watching(module):
         try:
@@ -162,10 +162,18 @@ def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRe
         except Exception as error:
             last = recorder.records[-1].label if recorder.records else "none"
             raise ModelError(
-                f"the network does not run on an input of 1x3x{input_size[0]}x{input_size[1]}: "
+                f"the network does not run on an input of {_written(picture)}: "
                 f"{type(error).__name__}: {error} (last layer that ran: {last})"
             ) from error
     return tuple(recorder.records)
+
+
+def _shape(module: nn.Module, input_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    return 1, input_channels(module), *input_size
+
+
+def _written(picture: Tensor) -> str:
+    return "x".join(map(str, picture.shape))
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

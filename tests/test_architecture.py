@@ -24,7 +24,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "render", "render.palette", "render.scale", "render.text", "render.canvas", "render.png",
         "render.grid", "render.block", "render.plate", "render.bars", "render.photo",
-        "render.boxes",
+        "render.boxes", "render.tiles",
         "receptive_field.rules", "receptive_field.shapes", "receptive_field.dispatch",
         "demo", "demo.plane", "demo.textures", "demo.figures", "demo.scene", "demo.patterns",
         "demo.network", "demo.train",
@@ -36,13 +36,17 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
         "filter_pictures", "batch", "rf",
+        "ascent", "ascent.parameterize", "ascent.transforms", "ascent.objectives", "ascent.units",
+        "ascent.score", "ascent.loop", "ascent.views", "ascent.run", "ascent.pictures",
+        "ascent.api",
     ),
     (
         "report", "report.document", "report.table",
-        "report.layers", "report.maps", "report.filters", "report.rf",
+        "report.layers", "report.maps", "report.filters", "report.maximize", "report.rf",
     ),
     (
         "cli.exit_codes", "cli.output", "cli.options", "cli.layers", "cli.maps", "cli.filters",
+        "cli.maximize",
         "cli.rf", "cli",
     ),
     ("__main__",),
@@ -55,10 +59,12 @@ PLACE = {
 
 # Packages that only these may import.
 ONLY = {
-    "typer": {"cli", "cli.filters", "cli.layers", "cli.maps", "cli.options", "cli.rf"},
+    "typer": {
+        "cli", "cli.filters", "cli.layers", "cli.maps", "cli.maximize", "cli.options", "cli.rf",
+    },
     "rich": {
-        "cli.output", "report.table", "report.filters", "report.layers", "report.maps", "report.rf",
-        "demo.train",
+        "cli.output", "report.table", "report.filters", "report.layers", "report.maps",
+        "report.maximize", "report.rf", "demo.train",
     },
     "yaml": {"config"},
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
@@ -66,7 +72,8 @@ ONLY = {
     "PIL": {
         "images", "models", "pictures", "series", "filter_pictures", "rf", "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
-        "render.png", "render.text", "demo.train",
+        "render.png", "render.text", "render.tiles", "demo.train",
+        "ascent.api", "ascent.pictures", "ascent.run", "ascent.views",
     },
     "torchvision": {"models"},
 }  # fmt: skip

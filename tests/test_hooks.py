@@ -305,3 +305,34 @@ def test_a_copy_stays_when_the_network_is_gone() -> None:
     with torch.no_grad():
         network[0].bias.fill_(7)
     assert not (seen["0"] == 7).any()
+
+
+def test_what_goes_into_a_layer_is_seen_before_it_is_overwritten() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 2, 3)).eval()
+    picture = random_input(8)
+    ran: list[int] = []
+    network[2].register_forward_pre_hook(lambda *_: ran.append(2))
+    with (
+        torch.no_grad(),
+        observe(network, ["1"], lambda _, x: x.clone(), stop=True, before=True) as seen,
+    ):
+        network(picture)
+    assert torch.equal(seen["1"], network[0](picture))
+    assert (seen["1"] < 0).any()
+    assert not ran
+    assert not network[1]._forward_pre_hooks
+
+
+def test_the_second_call_is_counted_by_its_inputs_too() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.relu(self.relu(x - 1) - 2)  # type: ignore[no-any-return]
+
+    network = Twice()
+    with observe(network, ["relu", "relu#2"], lambda _, x: x.clone(), before=True) as seen:
+        network(torch.tensor([[4.0]]))
+    assert (seen["relu"].item(), seen["relu#2"].item()) == (3.0, 1.0)

@@ -232,7 +232,15 @@ def test_an_input_that_does_not_fit_names_the_last_layer_that_ran() -> None:
     with pytest.raises(ModelError, match=r"1x3x8x8: RuntimeError: .*\(last layer that ran: 1\)"):
         trace(network, (8, 8))
     with pytest.raises(ModelError, match=r"last layer that ran: none"):
-        trace(nn.Sequential(nn.Conv2d(1, 2, 3)).eval(), (8, 8))
+        trace(nn.Sequential(nn.Linear(5, 2)).eval(), (8, 8))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_a_network_is_traced_with_as_many_channels_as_it_reads(channels: int) -> None:
+    network = nn.Sequential(nn.Conv2d(channels, 2, 3), nn.ReLU()).eval()
+    records = trace(network, (8, 8))
+    assert records[-1].output_shape == (1, 2, 6, 6)
+    assert records[0].macs == channels * 2 * 9 * 36
 
 
 def test_a_network_for_another_size_is_an_expected_error() -> None:

@@ -63,7 +63,8 @@ def _say(error: Exception, debug: bool, message: str = "") -> None:
 
 app = typer.Typer(
     cls=_Boundary,
-    help="See inside convolutional networks: feature maps, filters, layers, receptive fields.",
+    help="See inside convolutional networks: feature maps, filters, layers, receptive fields,"
+    " and what units want to see.",
     epilog="COMMAND --help tells more. Try: cnnviz maps PHOTO.jpg",
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -81,6 +82,6 @@ def _root(
         print(context.get_help())
 
 
-for _name in ("layers", "maps", "filters", "rf"):
+for _name in ("layers", "maps", "filters", "rf", "maximize"):
     _command = getattr(importlib.import_module(f"cnnviz.cli.{_name}"), _name)
     app.command(_name)(_command)

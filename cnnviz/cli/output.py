@@ -85,15 +85,19 @@ class Output:
         self._stderr.print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Callable[[], None]]:
-        """Draw a progress bar on stderr, on a terminal only; yield what advances it by one."""
+    def progress(self, what: str, total: int) -> Iterator[Callable[..., None]]:
+        """Draw a progress bar on stderr, on a terminal only.
+
+        Yields:
+            What advances it: `advance()` by one, `advance(3, "doing so")` by three and says so.
+        """
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TimeRemainingColumn(),
         )  # fmt: skip
         if not self.shows_progress or total < 2:
-            yield lambda: None
+            yield lambda *_: None
             return
         with Progress(*columns, console=self._stderr, transient=True) as bar:
             task = bar.add_task(what, total=total)
-            yield lambda: bar.advance(task)
+            yield lambda by=1, said=what: bar.update(task, advance=by, description=said)

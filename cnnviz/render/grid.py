@@ -58,7 +58,7 @@ def draw_grid(
     Raises:
         UnknownNameError: If there is no such colour map.
     """
-    columns = _columns(len(maps))
+    columns = column_count(len(maps))
     maps, shrunk = _shrink(maps, columns)
     coloured = maps.ndim == 4
     scaled = scale_colours(maps, normalize) if coloured else scale(maps, normalize, signed=signed)
@@ -96,7 +96,7 @@ class _Place:
     strip: slice
 
 
-def _columns(count: int) -> int:
+def column_count(count: int) -> int:
     """Return how many tiles stand side by side: near a square, wider than high, no holes."""
     side = math.ceil(math.sqrt(count))
     candidates = range(side, min(count, 2 * side) + 1)

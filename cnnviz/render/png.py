@@ -30,19 +30,23 @@ def encode_png(image: Image.Image, about: Mapping[str, object]) -> bytes:
     return data.getvalue()
 
 
-def encode_frames(frames: Sequence[Image.Image], about: Mapping[str, object]) -> bytes:
+def encode_frames(
+    frames: Sequence[Image.Image], about: Mapping[str, object], seconds: float | None = None
+) -> bytes:
     """Return pictures as an animated PNG that repeats; the last one stays for longer.
 
     Args:
         frames: Palette or RGB pictures, of one mode; smaller ones are set on white.
         about: As for `encode_png`.
+        seconds: How long all take but for the rest on the last; None for 0.6 each.
     """
     size = (max(frame.width for frame in frames), max(frame.height for frame in frames))
     first, *others = (_on_white(frame, size) for frame in frames)
+    each = _FRAME if seconds is None else 1000 * seconds / len(frames)
     data = io.BytesIO()
     first.save(
         data, "png", compress_level=_LEVEL, pnginfo=_describe(about), save_all=True,
-        append_images=others, loop=0, duration=[*[_FRAME] * len(others), _LAST_FRAME],
+        append_images=others, loop=0, duration=[*[each] * len(others), _LAST_FRAME],
     )  # fmt: skip
     return data.getvalue()
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 # Columns of words, which are set flush left and may be folded; all others are numbers.
-_WORDS = ("layer", "weights", "type", "reason", "file")
+_WORDS = ("layer", "weights", "type", "unit", "reason", "file")
 
 
 def tables(rows: Sequence[Mapping[str, str]], spared: Sequence[str] = ()) -> list[Table]:

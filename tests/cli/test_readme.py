@@ -107,7 +107,10 @@ def test_readme_command_runs(line, runs):
     printed = [row.split() for row in done.stdout.splitlines()]
     assert printed
     assert all(row.split() in printed for row in shown_below(line))
-    written = {"maps": "manifest.json", "rf": "overview.png", "filters": "filters/*.png"}.get(
-        line.split("cnnviz ")[1].split()[0]
-    )
+    written = {
+        "maps": "manifest.json",
+        "filters": "filters/*.png",
+        "maximize": "maximize/*.png",
+        "rf": "overview.png",
+    }.get(line.split("cnnviz ")[1].split()[0])
     assert written is None or list(folder.rglob(written)), "no output folder"

@@ -81,7 +81,7 @@ def test_a_grid_is_near_a_square(count: int, columns: int, rows: int) -> None:
 
 def test_a_grid_is_wider_than_high_and_its_last_row_has_few_holes() -> None:
     for count in range(1, 400):
-        columns = grid_module._columns(count)
+        columns = grid_module.column_count(count)
         rows = -(-count // columns)
         side = math.ceil(math.sqrt(count))
         assert rows <= side <= columns <= 2 * side

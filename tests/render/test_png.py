@@ -59,3 +59,17 @@ def test_frames_are_animated_forever_and_each_keeps_its_pixels() -> None:
             assert (shown[: 10 + i] == np.asarray(frame.convert("RGB"))).all()
             assert (shown[10 + i :] == 255).all()
     assert durations[-1] > durations[0] == durations[1]
+
+
+def test_an_animation_takes_as_long_as_asked_for() -> None:
+    frames = [Image.new("RGB", (4, 3), (i * 50, 0, 0)) for i in range(4)]
+    data = encode_frames(frames, {"layer": "conv1"}, seconds=2.0)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert (picture.format, picture.n_frames, picture.info["loop"]) == ("PNG", 4, 0)
+        assert json.loads(picture.info["cnnviz"]) == {"layer": "conv1"}
+        times = []
+        for i in range(4):
+            picture.seek(i)
+            assert picture.convert("RGB").getpixel((0, 0)) == (i * 50, 0, 0)
+            times.append(picture.info["duration"])
+    assert times == [500, 500, 500, 2400]

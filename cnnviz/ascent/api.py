@@ -1,0 +1,136 @@
+"""Activation maximization for Python."""
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from PIL import Image
+
+from cnnviz.ascent.objectives import Objective
+from cnnviz.ascent.run import Maximized, Settings, Watch, maximize_units
+from cnnviz.ascent.units import (
+    DEFAULT_CHANNELS,
+    Unit,
+    Wanted,
+    fitting_size,
+    plan_units,
+    relu_before,
+)
+from cnnviz.choices import Goal, Parameterization, Transforms
+from cnnviz.errors import UnknownNameError, UsageError
+from cnnviz.models import LoadedModel
+from cnnviz.selection import ChannelSpec, parse_channels
+from cnnviz.tracer import LayerRecord, trace_module
+
+
+def maximize(
+    model: LoadedModel,
+    layer: str | Objective | Sequence[Objective],
+    channels: Sequence[int | str] | None = None,
+    *,
+    objective: str = "channel",
+    steps: int = 256,
+    lr: float = 0.05,
+    size: int | None = None,
+    parameterization: str = "fourier",
+    transforms: str = "robust",
+    init: Image.Image | None = None,
+    negative: bool = False,
+    seed: int = 0,
+    batch_size: int | None = None,
+    frames: int = 0,
+) -> tuple[Maximized, ...]:
+    """Return a picture for each unit that makes its score as large as gradient ascent can.
+
+        for found in cnnviz.maximize(model, "layer3.0.conv2", channels=[0, 1]):
+            found.image.save(f"{found.unit.name}.png")
+            print(found.start, found.final)
+
+    Args:
+        model: The network; it is left as it was.
+        layer: A layer as `trace` labels it, or objectives of `cnnviz.ascent.objectives`, sums and
+            differences of them too.
+        channels: Numbers of channels, or numbers or names of classes; None for the first nine.
+            Not used where `layer` is an objective.
+        objective: `channel`, `neuron`, `class` or `layer`, as on the command line.
+        steps: Of the ascent.
+        lr: Length of a step.
+        size: Side of the pictures; None to follow the layer's receptive field, or the network's
+            input where a photo is the start.
+        parameterization: `fourier` or `pixel`.
+        transforms: `robust` or `none`.
+        init: A photo to start from.
+        negative: Whether each unit is also minimised.
+        seed: Of all that is random. On a CPU the same seed gives the same bits.
+        batch_size: Units optimised together; None for what fits into memory.
+        frames: How many pictures of the way are kept.
+
+    Raises:
+        UnknownNameError: If a layer, a class or a choice does not exist.
+        UsageError: If the layer lacks a channel, or a number is out of range.
+        ModelError: If the network fails.
+    """
+    for name, value in {"steps": steps, "size": size, "batch_size": batch_size}.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}; it must be at least 1")
+    if not 0 < lr < math.inf:
+        raise UsageError(f"lr is {lr}; it must be above 0, such as 0.05")
+    settings = Settings(
+        steps, lr, _choice(Parameterization, parameterization), _choice(Transforms, transforms),
+        init and init.convert("RGB"), seed, batch_size, frames,
+    )  # fmt: skip
+    records = trace_module(model.module, model.preprocess.input_size)
+    whole = model.preprocess.input_size if init else None
+    sides = (size, size) if size else whole
+    if isinstance(layer, str):
+        goal = _choice(Goal, objective)
+        units, _ = plan_units(
+            model, records, Wanted((layer,), _channels(channels), goal, negative, sides)
+        )
+    else:
+        scores = [layer] if isinstance(layer, Objective) else layer
+        both = [score for one in scores for score in ((one, -one) if negative else (one,))]
+        units = [_unit(model, records, score, i, sides) for i, score in enumerate(both)]
+    found: dict[int, Maximized] = {}
+    watch = Watch(on_done=lambda result: found.update({id(result.unit): result}))
+    maximize_units(model, records, units, settings, watch)
+    return tuple(found[id(unit)] for unit in units)
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def _choice(kind: type[Choice], value: str) -> Choice:
+    known = [str(choice) for choice in kind]
+    if value not in known:
+        raise UnknownNameError(kind.__name__.lower(), value, known)
+    return kind(value)
+
+
+def _channels(channels: Sequence[int | str] | None) -> ChannelSpec | tuple[str, ...]:
+    if channels is None:
+        return parse_channels(DEFAULT_CHANNELS, clipped=True)
+    return tuple(map(str, channels))
+
+
+def _unit(
+    model: LoadedModel,
+    records: Sequence[LayerRecord],
+    objective: Objective,
+    number: int,
+    sides: tuple[int, int] | None,
+) -> Unit:
+    """Return the unit of an objective of one's own, as large as its largest layer needs."""
+    labels = [record.label for record in records]
+    for label in objective.layers:
+        if label not in labels:
+            raise UnknownNameError("layer", label, labels)
+    places = sorted(map(labels.index, objective.layers))
+    sizes = [sides or fitting_size(model, records[place]) for place in places]
+    # A penalty alone reads no layer.
+    sizes = sizes or [sides or model.preprocess.input_size]
+    size = max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
+    relu = relu_before(records, places[0]) if len(places) == 1 else None
+    last = records[places[-1]] if places else records[-1]
+    return Unit(last, None, str(number), objective.text, objective, size, relu)
