@@ -147,8 +147,10 @@ def _with_values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield name and tensor of parameters and buffers that are not on meta."""
     for name, child in module.named_modules():
         for key, tensor in (*child._parameters.items(), *child._buffers.items()):
-            # Single numbers, such as counts of batches, may be anywhere.
-            if tensor is not None and not tensor.is_meta and tensor.dim():
+            if tensor is None or tensor.is_meta:
+                continue
+            # Single numbers may be anywhere; but training counts batches in them.
+            if tensor.dim() or child.training:
                 yield f"{name}.{key}" if name else key, tensor
 
 

@@ -14,7 +14,7 @@ from cnnviz.catalog import torchvision_names
 from cnnviz.errors import ModelError
 from cnnviz.layout import Axes
 from cnnviz.models import _structure
-from cnnviz.tracer import LayerRecord, first_tensor, trace
+from cnnviz.tracer import LayerRecord, first_tensor, trace, trace_module
 
 
 def tiny_vit() -> nn.Module:
@@ -166,6 +166,13 @@ def test_the_network_is_left_as_it_was() -> None:
     assert all(not m._forward_hooks and not m._forward_pre_hooks for m in module.modules())
     assert all(parameter.device.type == "cpu" for parameter in module.parameters())
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_network_in_training_is_left_as_it_was() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    trace_module(module, (8, 8))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
 class LooksAtValues(nn.Module):
