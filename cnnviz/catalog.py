@@ -9,7 +9,8 @@ from pathlib import Path
 from cnnviz.errors import InputError, UnknownNameError, UsageError
 
 DEMO = "demo"
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
+TIMM = "timm"
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors", ".safetensors.index.json")
 
 # torchvision registers its builders by decorator and lists weights in enums; those of the
 # classification models are in the files directly in its folder `models`.
@@ -32,10 +33,14 @@ def _scan(pattern: re.Pattern[str]) -> tuple[str, ...]:
     return tuple(sorted(set(found)))
 
 
-def split_factory(model: str) -> tuple[Path, str] | None:
-    """Return file and name of `FILE.py:FACTORY`, or None where `model` is not of that form."""
-    file, mark, factory = model.rpartition(":")
-    return (Path(file), factory) if mark and file.endswith(".py") else None
+def split_factory(model: str) -> tuple[str, str] | None:
+    """Return home and name of `FILE.py:NAME`, `package.module:NAME` or `timm:NAME`.
+
+    None where `model` is not of that form.
+    """
+    home, mark, name = model.rpartition(":")
+    dotted = all(part.isidentifier() for part in home.split("."))
+    return (home, name) if mark and (home.endswith(".py") or dotted) else None
 
 
 def is_checkpoint(weights: str) -> bool:
@@ -70,7 +75,7 @@ def check_names(model: str, weights: str, device: str) -> None:
     if factory is None and model not in (DEMO, *torchvision_names()):
         known = [DEMO, *torchvision_names()]
         raise UnknownNameError("model", model, known, see="or your own as FILE.py:FACTORY")
-    if factory is not None and not factory[0].is_file():
+    if factory is not None and factory[0].endswith(".py") and not Path(factory[0]).is_file():
         raise InputError(f"model file {factory[0]} does not exist")
     if is_checkpoint(weights):
         if not Path(weights).is_file():

@@ -1,6 +1,8 @@
 """Read weights from a file, and fit them to a network, without ever running code from the file."""
 
+import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from cnnviz.errors import WeightsError
 
 State = dict[str, Tensor]
 
+_INDEX = ".safetensors.index.json"
+
 # Under these keys training programs put the weights, beside optimizers and counters.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 # DataParallel, Lightning and torch.compile put these in front of every name.
@@ -23,7 +27,8 @@ def read_state(path: Path) -> State:
     """Return the named tensors in a checkpoint, on the CPU, out of the usual wrappings.
 
     Args:
-        path: A `.safetensors` file, or one written with `torch.save`.
+        path: A `.safetensors` file, the `.safetensors.index.json` of several, or a file written
+            with `torch.save`.
 
     Raises:
         WeightsError: If the file cannot be read, is damaged, holds anything that would run code,
@@ -39,9 +44,15 @@ def read_state(path: Path) -> State:
 
 def _read(path: Path) -> object:
     try:
+        if path.name.endswith(_INDEX):
+            return _read_shards(path)
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        zipped = zipfile.is_zipfile(path)
+        if zipped:
+            _refuse_programs(path)
+        # Mapped files are read where they are needed, and not copied first.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -49,12 +60,41 @@ def _read(path: Path) -> object:
             f"{path} holds more than weights, and loading that could run code: refused. Save the "
             "weights alone with torch.save(model.state_dict(), PATH), or as safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+    except (
+        SafetensorError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, LookupError,
+        TypeError,
+    ) as error:  # fmt: skip
         raise WeightsError(
             f"{path} is not a checkpoint, or damaged: {str(error).splitlines()[0][:200]}"
             if str(error)
             else f"{path} is not a checkpoint, or damaged"
         ) from error
+
+
+def _read_shards(index: Path) -> State:
+    """Return the tensors of all files that an index of safetensors names, in its folder."""
+    files = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    outside = sorted(name for name in files if Path(name).name != name)
+    if outside:
+        raise ValueError(f"it names files in other folders: {outside[0]}")
+    return {
+        key: tensor
+        for name in sorted(files)
+        for key, tensor in load_file(index.parent / name).items()
+    }
+
+
+def _refuse_programs(path: Path) -> None:
+    """Raise an error for an archive that holds a compiled network instead of weights."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    kinds = {"TorchScript": "/code/", "torch.export": "/archive_format"}
+    for kind, mark in kinds.items():
+        if any(mark in f"/{name}" for name in names):
+            raise WeightsError(
+                f"{path} is a {kind} archive, a network with code of its own, whose layers hooks "
+                "do not reach. Save its weights with torch.save(model.state_dict(), PATH)"
+            )
 
 
 def _unwrap(content: object) -> State:

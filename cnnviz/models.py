@@ -1,8 +1,6 @@
 """Load a network by name, from a Python file, or with a checkpoint."""
 
 import gc
-import importlib.util
-import inspect
 import os
 import pickle
 import re
@@ -20,8 +18,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cnnviz import checkpoints
-from cnnviz.catalog import DEMO, check_names, is_checkpoint, split_factory
+from cnnviz.catalog import DEMO, TIMM, check_names, is_checkpoint, split_factory
 from cnnviz.errors import CnnvizError, ModelError, UnknownNameError, UsageError, WeightsError
+from cnnviz.factories import (
+    find_factory,
+    make_network,
+    takes_num_classes,
+    tell_cause,
+    timm_preprocess,
+)
 from cnnviz.images import Preprocess
 
 Builder = Callable[[int | None], nn.Module]
@@ -72,7 +77,8 @@ def load_model(
     """Return the named network in eval mode, with the preprocessing that its weights expect.
 
     Args:
-        name: `demo` (bundled), a torchvision builder such as `resnet18`, or `FILE.py:FACTORY`.
+        name: `demo` (bundled), a torchvision builder such as `resnet18`, `FILE.py:FACTORY`,
+            `package.module:FACTORY` or `timm:NAME`.
         weights: `default` (torchvision's pretrained; the bundled ones of `demo`; what a factory
             returns), `none` (random, from `seed`), a torchvision weights name such as
             `IMAGENET1K_V2`, or the path of a checkpoint.
@@ -92,9 +98,10 @@ def load_model(
     place = find_device(device)
     with _quiet_and_seeded(seed):
         source = _find(name, weights, _pair(input_size), progress)
-        module = _build(name, source)
         if is_checkpoint(weights):
-            module = _load_checkpoint(Path(weights), name, module, source.build)
+            module = _load_checkpoint(Path(weights), name, source)
+        else:
+            module = _build(name, source)
     return _loaded(name, source, _channels_last(module.to(place)), place)
 
 
@@ -131,12 +138,7 @@ def load_structure(
     check_names(name, weights, "cpu")
     with _quiet_and_seeded(0):
         source = _find(name, weights, _pair(input_size), progress=False, structure=True)
-        try:
-            with uncollected(), _WeightsOnMeta():
-                module = source.build(None)
-        except Exception:
-            # A builder of one's own may look at the weights that it makes; then they are made.
-            module = _build(name, source)
+        module = _build_hollow(name, source)
     return _loaded(name, source, module, torch.device("meta"))
 
 
@@ -192,15 +194,24 @@ def _loaded(name: str, source: _Source, module: nn.Module, place: torch.device) 
     return LoadedModel(module, source.preprocess, classes, name, source.weights, place)
 
 
-def _build(name: str, source: _Source) -> nn.Module:
+def _build_hollow(name: str, source: _Source, classes: int | None = None) -> nn.Module:
+    """Return the network without values in its weights, where its builder does not look at them."""
     try:
-        return source.build(None)
+        with uncollected(), _WeightsOnMeta():
+            return source.build(classes)
+    except Exception:
+        return _build(name, source, classes)
+
+
+def _build(name: str, source: _Source, classes: int | None = None) -> nn.Module:
+    try:
+        return source.build(classes)
     except CnnvizError:
         raise
     except Exception as error:
         rows, columns = source.preprocess.input_size
         raise ModelError(
-            f"{name} cannot be built for an input of {rows}x{columns}: {_told(error)}"
+            f"{name} cannot be built for an input of {rows}x{columns}: {tell_cause(error)}"
         ) from error
 
 
@@ -243,8 +254,8 @@ def _find(
 ) -> _Source:
     if name == DEMO:
         source = _find_demo(weights, structure)
-    elif (factory := split_factory(name)) is not None:
-        source = _find_factory(*factory, weights)
+    elif split_factory(name) is not None:
+        source = _find_own(name, weights, structure)
     else:
         source = _find_torchvision(name, weights, size, progress, structure)
     if size:
@@ -362,74 +373,51 @@ def _weights_only() -> Iterator[None]:
             os.environ[variable] = before
 
 
-def _find_factory(file: Path, factory: str, weights: str) -> _Source:
-    _known_weights(f"{file}:{factory}", weights, ())
-    make = _import_factory(file, factory)
+def _find_own(reference: str, weights: str, structure: bool) -> _Source:
+    _known_weights(reference, weights, ())
+    make = find_factory(reference, pretrained=weights == "default" and not structure)
 
     def build(classes: int | None) -> nn.Module:
-        arguments = {"num_classes": classes} if classes and _takes_num_classes(make) else {}
-        try:
-            module = make(**arguments) if not isinstance(make, nn.Module) else make
-        except (Exception, SystemExit) as error:
-            raise ModelError(f"{file}:{factory} failed: {_told(error)}") from error
-        if not isinstance(module, nn.Module):
-            raise ModelError(
-                f"{file}:{factory} gave a {type(module).__name__}; it must be a torch.nn.Module, "
-                "or a function or class that returns one"
-            )
-        return module
+        arguments = {"num_classes": classes} if classes and takes_num_classes(make) else {}
+        return make_network(reference, make, arguments)
 
-    return _Source(build, _IMAGENET, None, weights)
+    home, mark, name = reference.partition(":")
+    preprocess = timm_preprocess(name) if home == TIMM and mark else _IMAGENET
+    return _Source(build, preprocess, None, weights)
 
 
-def _import_factory(file: Path, factory: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"_cnnviz_{file.stem}", file.resolve())
-    if spec is None or spec.loader is None:
-        raise ModelError(f"{file} cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look themselves up there while the file runs.
-    sys.modules[spec.name] = module
-    before = list(sys.path)
-    # The file may import its neighbours, as it does when it is run.
-    sys.path.insert(0, str(file.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise ModelError(f"importing {file} failed: {_told(error)}") from error
-    finally:
-        sys.path[:] = before
-    if not hasattr(module, factory):
-        names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise UnknownNameError(f"factory in {file}", factory, names)
-    made = getattr(module, factory)
-    if not callable(made):
-        raise ModelError(
-            f"{file}:{factory} is a {type(made).__name__}, not a network or a function"
-        )
-    return made
+def _load_checkpoint(path: Path, name: str, source: _Source) -> nn.Module:
+    """Return the network with a checkpoint's weights, built for its number of classes."""
+    read = checkpoints.read_state(path)
+    module = _fitted(path, name, source, read, _build_hollow)
+    tensors = [*module.parameters(), *module.buffers()]
+    if any(tensor.is_meta for tensor in tensors):
+        # Something that no checkpoint holds; then all is initialised, and most of it replaced.
+        module = _fitted(path, name, source, read, _build)
+    return module
 
 
-def _takes_num_classes(make: Callable[..., object]) -> bool:
-    return "num_classes" in inspect.signature(make).parameters
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _load_checkpoint(path: Path, name: str, module: nn.Module, build: Builder) -> nn.Module:
-    """Return the network with a checkpoint's weights, rebuilt for its number of classes."""
-    state = checkpoints.strip_prefixes(checkpoints.read_state(path), module.state_dict())
+def _fitted(
+    path: Path,
+    name: str,
+    source: _Source,
+    read: checkpoints.State,
+    build: Callable[[str, _Source, int | None], nn.Module],
+) -> nn.Module:
+    module = build(name, source, None)
+    state = checkpoints.strip_prefixes(read, module.state_dict())
     # The files that torchvision itself publishes have older names, which its builders translate.
     state = {_new_name(key): tensor for key, tensor in state.items()}
     classes = checkpoints.class_count(state, module.state_dict())
     if classes is not None:
-        module = build(classes)
+        module = build(name, source, classes)
+    expected = module.state_dict()
     if name in ("inception_v3", "googlenet"):
         # Heads that are only used in training, and that many checkpoints leave out.
-        state = {**_auxiliary(module.state_dict()), **state}
-    checkpoints.check_fit(path, name, state, module.state_dict())
-    module.load_state_dict(state)
+        state = {**_auxiliary(expected), **state}
+    checkpoints.check_fit(path, name, state, expected)
+    # The tensors of the file take the place of those of the network, which need no values.
+    module.load_state_dict({k: v.to(expected[k].dtype) for k, v in state.items()}, assign=True)
     return module
 
 

@@ -30,8 +30,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "checkpoints", "models", "kernels", "tracer", "hooks", "statistics", "diagnosis", "maps",
-        "filters",
+        "checkpoints", "factories", "models", "kernels", "tracer", "hooks", "statistics",
+        "diagnosis", "maps", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
@@ -70,7 +70,8 @@ ONLY = {
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
-        "images", "models", "pictures", "series", "filter_pictures", "rf", "render.bars",
+        "images", "factories", "models", "pictures", "series", "filter_pictures", "rf",
+        "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
         "render.png", "render.text", "render.tiles", "demo.train",
         "ascent.api", "ascent.pictures", "ascent.run", "ascent.views",

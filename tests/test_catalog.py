@@ -50,16 +50,18 @@ def test_torch_is_not_imported_for_names_or_help(statement: str) -> None:
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("net.py:build", (Path("net.py"), "build")),
-        ("C:\\a\\net.py:build", (Path("C:\\a\\net.py"), "build")),
-        ("dir:x/net.py:build", (Path("dir:x/net.py"), "build")),
+        ("net.py:build", ("net.py", "build")),
+        ("C:\\a\\net.py:build", ("C:\\a\\net.py", "build")),
+        ("dir:x/net.py:build", ("dir:x/net.py", "build")),
+        ("package.nets:build", ("package.nets", "build")),
+        ("timm:resnet18.a1_in1k", ("timm", "resnet18.a1_in1k")),
         ("net.py", None),
         ("resnet18", None),
-        ("net.txt:build", None),
+        ("./net.txt:build", None),
     ],
 )
-def test_a_factory_is_a_python_file_and_a_name(
-    model: str, expected: tuple[Path, str] | None
+def test_a_factory_is_a_python_file_or_a_package_and_a_name(
+    model: str, expected: tuple[str, str] | None
 ) -> None:
     assert split_factory(model) == expected
 

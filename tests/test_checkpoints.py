@@ -1,5 +1,6 @@
 """Checkpoints: every usual wrapping is taken off, nothing runs, what does not fit is told."""
 
+import json
 import os
 from pathlib import Path
 
@@ -117,6 +118,52 @@ def test_a_whole_network_in_a_pickle_is_refused_with_the_way_to_save_it(
 ) -> None:
     with pytest.raises(WeightsError, match=r"torch\.save\(model\.state_dict\(\), PATH\)"):
         read_state(write(tmp_path / "x.pth", network))
+
+
+def sharded(folder: Path, state: dict[str, Tensor], other: str = "b.safetensors") -> Path:
+    names = {key: ("a.safetensors", other)[i % 2] for i, key in enumerate(sorted(state))}
+    for name in {"a.safetensors", other}:
+        save_file({k: state[k] for k in names if names[k] == name}, folder / name)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    return index
+
+
+def test_shards_are_read_through_their_index(tmp_path: Path, network: nn.Module) -> None:
+    state = network.state_dict()
+    found = read_state(sharded(tmp_path, state))
+    assert same({name: found[name] for name in state}, state)
+
+
+def test_an_index_reaches_no_other_folder(tmp_path: Path, network: nn.Module) -> None:
+    (tmp_path / "inside").mkdir()
+    index = sharded(tmp_path / "inside", network.state_dict(), "../b.safetensors")
+    with pytest.raises(WeightsError, match=r"other folders: \.\./b\.safetensors"):
+        read_state(index)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"weight_map": {"x": "none.safetensors"}}']
+)
+def test_an_index_that_is_none_is_an_expected_error(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.safetensors.index.json"
+    path.write_text(content)
+    with pytest.raises(WeightsError):
+        read_state(path)
+
+
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_compiled_networks_are_told_from_weights(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(Doubled(), torch.ones(2)), tmp_path / "x.pt")
+    torch.export.save(torch.export.export(Doubled(), (torch.ones(2),)), tmp_path / "x.pt2")
+    for name, kind in {"x.pt": "TorchScript", "x.pt2": r"torch\.export"}.items():
+        with pytest.raises(WeightsError, match=f"{kind} archive.*hooks do not reach"):
+            read_state(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

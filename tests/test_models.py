@@ -275,6 +275,36 @@ def test_a_half_precision_checkpoint_is_widened(tmp_path: Path, net_file: Path) 
     assert torch.equal(wide.conv.weight, module.conv.weight.float())
 
 
+def test_a_checkpoint_costs_no_initialisation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = zoo.resnet18(num_classes=3).state_dict()
+    torch.save(trained, tmp_path / "x.pth")
+    made: list[int] = []
+    monkeypatch.setattr(
+        nn.init, "kaiming_uniform_", lambda t, **_: made.append(0 if t.is_meta else t.numel())
+    )
+    module = load("resnet18", str(tmp_path / "x.pth")).module
+    assert made
+    assert sum(made) == 0
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in module.state_dict().items())
+
+
+def test_what_no_checkpoint_holds_is_as_the_network_makes_it(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv2d(3, 2, 1)\n"
+        "        self.register_buffer('shift', torch.ones(2, 1, 1), persistent=False)\n"
+        "    def forward(self, x):\n        return self.conv(x) + self.shift\n"
+    )
+    made = load(f"{tmp_path}/net.py:Net").module
+    torch.save(made.state_dict(), tmp_path / "x.pth")
+    again = load(f"{tmp_path}/net.py:Net", str(tmp_path / "x.pth")).module
+    assert torch.equal(again(torch.ones(1, 3, 4, 4)), made(torch.ones(1, 3, 4, 4)))
+
+
 def test_a_factory_takes_a_checkpoint_with_other_classes_where_it_can(
     tmp_path: Path, net_file: Path
 ) -> None:

@@ -41,7 +41,8 @@ Model = Annotated[
     str,
     typer.Option(
         "-m", "--model", envvar="CNNVIZ_MODEL", rich_help_panel=_MODEL,
-        help="demo (bundled), a torchvision builder such as resnet18, or FILE.py:FACTORY.",
+        help="demo (bundled), a torchvision builder such as resnet18, timm:NAME, or your own as "
+        "FILE.py:FACTORY or package.module:FACTORY.",
     ),
 ]  # fmt: skip
 Weights = Annotated[

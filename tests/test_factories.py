@@ -1,0 +1,119 @@
+"""A user's own code: files, packages and timm, and what is told where they make no network."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from cnnviz.errors import ModelError, UnknownNameError
+from cnnviz.factories import find_factory, timm_preprocess
+from cnnviz.models import load_model, load_structure
+
+PACKAGE = """
+from torch import nn
+from .parts import width
+def build(num_classes=5):
+    return nn.Sequential(nn.Conv2d(3, width, 1), nn.Flatten(), nn.LazyLinear(num_classes))
+def plain():
+    return nn.Conv2d(3, width, 1)
+"""
+# As much of timm as is asked for, with its names and signatures.
+TIMM = """
+from types import SimpleNamespace
+from torch import nn
+def is_model(name):
+    return name == "tiny.in1k"
+def list_models():
+    return ["tiny"]
+def get_pretrained_cfg(name):
+    return SimpleNamespace(input_size=(3, 40, 48), crop_pct=0.8, mean=(0.5,) * 3, std=(0.25,) * 3,
+                           interpolation="bicubic")
+def create_model(name, pretrained=False, num_classes=7):
+    if pretrained:
+        raise OSError("no network here")
+    return nn.Sequential(nn.Conv2d(3, num_classes, 3))
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a package of its own, that no later test sees."""
+    (tmp_path / "nets_of_mine").mkdir()
+    (tmp_path / "nets_of_mine" / "__init__.py").touch()
+    (tmp_path / "nets_of_mine" / "parts.py").write_text("width = 9\n")
+    (tmp_path / "nets_of_mine" / "small.py").write_text(PACKAGE)
+    (tmp_path / "nets_of_mine" / "broken.py").write_text("import no_such_thing\n")
+    monkeypatch.chdir(tmp_path)
+    before = dict(sys.modules)
+    yield tmp_path
+    for name in sys.modules.keys() - before.keys():
+        if name.startswith(("nets_of_mine", "timm")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def timm(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "timm.py").write_text(TIMM)
+    monkeypatch.syspath_prepend(str(here))
+
+
+def load(reference: str, weights: str = "none") -> nn.Module:
+    return load_model(reference, weights, device="cpu", input_size=32).module
+
+
+def test_a_package_in_the_working_folder_is_imported_with_its_neighbours(here: Path) -> None:
+    before = list(sys.path)
+    assert load("nets_of_mine.small:plain").out_channels == 9
+    assert sys.path == before
+
+
+def test_an_installed_package_is_found() -> None:
+    assert load("torchvision.models:squeezenet1_1", "default").num_classes == 1000
+
+
+@pytest.mark.parametrize(
+    ("reference", "error", "message"),
+    [
+        ("nets_of_mine.small:plane", UnknownNameError, "unknown factory in nets_of_mine.small"),
+        ("nets_of_mine.small:width", ModelError, "small:width is a int, not a network"),
+        ("nets_of_mine.broken:x", ModelError, "importing nets_of_mine.broken failed: Mod.*no_such"),
+        ("nets_of_yours:x", ModelError, "importing nets_of_yours failed: ModuleNotFoundError"),
+        ("torch:ones", ModelError, "torch:ones failed: TypeError"),
+        ("builtins:dict", ModelError, "builtins:dict gave a dict; it must be a torch.nn.Module"),
+    ],
+)
+def test_what_makes_no_network_is_told(
+    here: Path, reference: str, error: type[Exception], message: str
+) -> None:
+    before = list(sys.path)
+    with pytest.raises(error, match=message):
+        load(reference)
+    assert sys.path == before
+
+
+@pytest.mark.usefixtures("timm")
+class TestTimm:
+    def test_a_model_has_its_own_preprocessing(self) -> None:
+        model = load_model("timm:tiny.in1k", "none", device="cpu")
+        assert model.module[0].out_channels == 7
+        assert model.preprocess == timm_preprocess("tiny.in1k")
+        assert (model.preprocess.input_size, model.preprocess.resize) == ((40, 48), (50, 60))
+
+    def test_weights_are_asked_for_unless_none_are_wanted(self) -> None:
+        with pytest.raises(ModelError, match=r"timm:tiny\.in1k failed: OSError: no network here"):
+            load("timm:tiny.in1k", "default")
+        assert load_structure("timm:tiny.in1k").module[0].out_channels == 7
+
+    def test_an_unknown_name_is_wrong_usage(self) -> None:
+        with pytest.raises(UnknownNameError, match="unknown timm model 'tinny'; did you mean tiny"):
+            load("timm:tinny")
+
+    def test_it_takes_a_number_of_classes(self) -> None:
+        assert find_factory("timm:tiny.in1k")(num_classes=3)[0].out_channels == 3
+
+
+def test_timm_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ModelError, match=r"timm cannot be imported: .*pip install timm"):
+        load("timm:resnet18")
