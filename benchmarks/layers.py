@@ -22,12 +22,13 @@ import torchinfo
 from torchvision.models import get_model_builder
 
 from cnnviz.catalog import torchvision_names
-from cnnviz.models import _structure, load_structure
+from cnnviz.models import load_structure
+from cnnviz.sources import structure_arguments
 from cnnviz.tracer import trace_module
 
 
 def by_torchinfo(name: str, size: tuple[int, int]) -> None:
-    model = get_model_builder(name)(weights=None, **_structure(name, size))
+    model = get_model_builder(name)(weights=None, **structure_arguments(name, size))
     torchinfo.summary(model, (1, 3, *size), verbose=0)
 
 

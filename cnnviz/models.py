@@ -1,37 +1,25 @@
 """Load a network by name, from a Python file, or with a checkpoint."""
 
 import gc
-import os
-import pickle
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cnnviz import checkpoints
-from cnnviz.catalog import DEMO, TIMM, check_names, is_checkpoint, split_factory
-from cnnviz.errors import CnnvizError, ModelError, UnknownNameError, UsageError, WeightsError
-from cnnviz.factories import (
-    find_factory,
-    make_network,
-    takes_num_classes,
-    tell_cause,
-    timm_preprocess,
-)
+from cnnviz.catalog import DEMO, check_names, is_checkpoint
+from cnnviz.errors import CnnvizError, ModelError, UsageError
+from cnnviz.factories import tell_cause
 from cnnviz.images import Preprocess
-
-Builder = Callable[[int | None], nn.Module]
-
-_IMAGENET = Preprocess(input_size=(224, 224), resize=(256, 256))
+from cnnviz.sources import Source, find_source
 
 
 @dataclass(frozen=True)
@@ -53,16 +41,6 @@ class LoadedModel:
     name: str
     weights: str
     device: torch.device
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a network comes from, before its weights are settled."""
-
-    build: Builder
-    preprocess: Preprocess
-    classes: tuple[str, ...] | None
-    weights: str
 
 
 def load_model(
@@ -97,7 +75,7 @@ def load_model(
     check_names(name, weights, device)
     place = find_device(device)
     with _quiet_and_seeded(seed):
-        source = _find(name, weights, _pair(input_size), progress)
+        source = find_source(name, weights, _pair(input_size), progress=progress)
         if is_checkpoint(weights):
             module = _load_checkpoint(Path(weights), name, source)
         else:
@@ -137,7 +115,7 @@ def load_structure(
         return load_model(name, weights, device="cpu", input_size=input_size)
     check_names(name, weights, "cpu")
     with _quiet_and_seeded(0):
-        source = _find(name, weights, _pair(input_size), progress=False, structure=True)
+        source = find_source(name, weights, _pair(input_size), structure=True)
         module = _build_hollow(name, source)
     return _loaded(name, source, module, torch.device("meta"))
 
@@ -188,13 +166,13 @@ def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (size, size) if isinstance(size, int) else size
 
 
-def _loaded(name: str, source: _Source, module: nn.Module, place: torch.device) -> LoadedModel:
+def _loaded(name: str, source: Source, module: nn.Module, place: torch.device) -> LoadedModel:
     classes = source.classes if _outputs(module) in (None, len(source.classes or ())) else None
     module = module.eval().requires_grad_(False)
     return LoadedModel(module, source.preprocess, classes, name, source.weights, place)
 
 
-def _build_hollow(name: str, source: _Source, classes: int | None = None) -> nn.Module:
+def _build_hollow(name: str, source: Source, classes: int | None = None) -> nn.Module:
     """Return the network without values in its weights, where its builder does not look at them."""
     try:
         with uncollected(), _WeightsOnMeta():
@@ -203,7 +181,7 @@ def _build_hollow(name: str, source: _Source, classes: int | None = None) -> nn.
         return _build(name, source, classes)
 
 
-def _build(name: str, source: _Source, classes: int | None = None) -> nn.Module:
+def _build(name: str, source: Source, classes: int | None = None) -> nn.Module:
     try:
         return source.build(classes)
     except CnnvizError:
@@ -245,148 +223,7 @@ def _quiet_and_seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _find(
-    name: str,
-    weights: str,
-    size: tuple[int, int] | None,
-    progress: bool,
-    structure: bool = False,
-) -> _Source:
-    if name == DEMO:
-        source = _find_demo(weights, structure)
-    elif split_factory(name) is not None:
-        source = _find_own(name, weights, structure)
-    else:
-        source = _find_torchvision(name, weights, size, progress, structure)
-    if size:
-        source = replace(source, preprocess=source.preprocess.with_input_size(size))
-    return source
-
-
-def _find_demo(weights: str, structure: bool) -> _Source:
-    from cnnviz.demo import network
-    from cnnviz.demo.patterns import CLASSES
-
-    _known_weights("demo", weights, ())
-
-    def build(classes: int | None) -> nn.Module:
-        module: nn.Module = network.demo(classes or len(CLASSES))
-        if weights == "default" and not structure:
-            module.load_state_dict(checkpoints.read_state(network.WEIGHTS))
-        return module
-
-    size = (network.INPUT_SIZE, network.INPUT_SIZE)
-    preprocess = Preprocess(size, size, network.MEAN, network.STD)
-    return _Source(build, preprocess, CLASSES, weights)
-
-
-def _known_weights(model: str, weights: str, known: tuple[str, ...]) -> None:
-    if weights not in ("default", "none", *known) and not is_checkpoint(weights):
-        raise UnknownNameError(f"weights for {model}", weights, ["default", "none", *known])
-
-
-def _find_torchvision(
-    name: str, weights: str, size: tuple[int, int] | None, progress: bool, structure: bool
-) -> _Source:
-    from torchvision.models import get_model_builder, get_model_weights
-
-    enum = get_model_weights(name)
-    _known_weights(name, weights, tuple(enum.__members__))
-    pretrained = weights != "none" and not is_checkpoint(weights)
-    member: Any = enum[weights.upper() if weights == "default" else weights] if pretrained else None
-    reference: Any = member or enum["DEFAULT"]
-    preprocess = _preprocess_of(reference.transforms())
-    builder = get_model_builder(name)
-
-    def build(classes: int | None) -> nn.Module:
-        if member is not None and not structure:
-            return _download(builder, member, progress)
-        arguments = _structure(name, size or preprocess.input_size)
-        if classes is not None:
-            arguments["num_classes"] = classes
-        module: nn.Module = builder(weights=None, **arguments)
-        return module
-
-    # A member of an enum calls itself by its first name, so DEFAULT reads IMAGENET1K_V2.
-    said = member.name if member is not None else weights
-    return _Source(build, preprocess, tuple(reference.meta["categories"]), said)
-
-
-def _preprocess_of(transforms: Any) -> Preprocess:
-    """Return what torchvision's `ImageClassification` preset does, as our own."""
-    crop, resize = transforms.crop_size[0], transforms.resize_size[0]
-    return Preprocess(
-        input_size=(crop, crop),
-        resize=(resize, resize),
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-        interpolation=Image.Resampling[transforms.interpolation.name],
-    )
-
-
-def _structure(name: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the arguments that a builder would take from pretrained weights, had it any."""
-    if name.startswith("vit_"):
-        if size[0] != size[1]:
-            raise UsageError(f"{name} takes square pictures only, not {size[0]}x{size[1]}")
-        return {"image_size": size[0]}
-    if name.startswith("maxvit_"):
-        return {"input_size": size}
-    if name in ("inception_v3", "googlenet"):
-        return {"transform_input": True, "init_weights": True}
-    return {}
-
-
-def _download(builder: Callable[..., nn.Module], weights: Any, progress: bool) -> nn.Module:
-    """Build with torchvision's weights, from its cache or the network."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / weights.url.rpartition("/")[2]
-    try:
-        with _weights_only():
-            module: nn.Module = builder(weights=weights, progress=progress)
-            return module
-    except OSError as error:
-        raise WeightsError(
-            f"cannot download {weights.url}: {getattr(error, 'reason', error)}. Put the file at "
-            f"{file} (TORCH_HOME sets the folder), give a checkpoint with -w PATH, ask for random "
-            "weights with -w none, or use the bundled network with -m demo"
-        ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:
-        why = (str(error) or "it ends too early").splitlines()[0][:200]
-        raise WeightsError(
-            f"{file} is damaged or not the file of {weights}: {why}; delete it to download it again"
-        ) from error
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """Have torch refuse pickled code also where torchvision does not ask for that."""
-    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
-
-
-def _find_own(reference: str, weights: str, structure: bool) -> _Source:
-    _known_weights(reference, weights, ())
-    make = find_factory(reference, pretrained=weights == "default" and not structure)
-
-    def build(classes: int | None) -> nn.Module:
-        arguments = {"num_classes": classes} if classes and takes_num_classes(make) else {}
-        return make_network(reference, make, arguments)
-
-    home, mark, name = reference.partition(":")
-    preprocess = timm_preprocess(name) if home == TIMM and mark else _IMAGENET
-    return _Source(build, preprocess, None, weights)
-
-
-def _load_checkpoint(path: Path, name: str, source: _Source) -> nn.Module:
+def _load_checkpoint(path: Path, name: str, source: Source) -> nn.Module:
     """Return the network with a checkpoint's weights, built for its number of classes."""
     read = checkpoints.read_state(path)
     module = _fitted(path, name, source, read, _build_hollow)
@@ -400,9 +237,9 @@ def _load_checkpoint(path: Path, name: str, source: _Source) -> nn.Module:
 def _fitted(
     path: Path,
     name: str,
-    source: _Source,
+    source: Source,
     read: checkpoints.State,
-    build: Callable[[str, _Source, int | None], nn.Module],
+    build: Callable[[str, Source, int | None], nn.Module],
 ) -> nn.Module:
     module = build(name, source, None)
     state = checkpoints.strip_prefixes(read, module.state_dict())

@@ -30,7 +30,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "checkpoints", "factories", "models", "kernels", "tracer", "hooks", "statistics",
+        "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks", "statistics",
         "diagnosis", "maps", "filters",
     ),
     (
@@ -70,18 +70,18 @@ ONLY = {
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
-        "images", "factories", "models", "pictures", "series", "filter_pictures", "rf",
+        "images", "factories", "sources", "pictures", "series", "filter_pictures", "rf",
         "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
         "render.png", "render.text", "render.tiles", "demo.train",
         "ascent.api", "ascent.pictures", "ascent.run", "ascent.views",
     },
-    "torchvision": {"models"},
+    "torchvision": {"sources"},
 }  # fmt: skip
 LIGHT = (*LEVELS[0], *LEVELS[1], *(m for m in LEVELS[2] if m.startswith("render")))
 # Where a function imports: the command line, so that help is quick, and torchvision and the
 # bundled network, which most runs do without.
-LAZY = {"models": {"torchvision", "cnnviz.demo"}}
+LAZY = {"sources": {"torchvision", "cnnviz.demo"}}
 
 
 def name_of(path: Path) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchvision import models as zoo
 
-from cnnviz import models
+from cnnviz import sources
 from cnnviz.errors import InputError, ModelError, UnknownNameError, UsageError, WeightsError
 from cnnviz.models import LoadedModel, find_device, load_model
 
@@ -88,7 +88,7 @@ def test_the_global_random_state_is_not_touched() -> None:
 @pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_b0", "inception_v3", "mnasnet0_5"])
 def test_preprocessing_without_weights_is_that_of_the_default_ones(name: str) -> None:
     preset = zoo.get_model_weights(name).DEFAULT.transforms()
-    preprocess = models._find_torchvision(name, "none", None, False, False).preprocess
+    preprocess = sources._find_torchvision(name, "none", None, False, False).preprocess
     assert preprocess.input_size == (preset.crop_size[0],) * 2
     assert preprocess.resize == (preset.resize_size[0],) * 2
     assert preprocess.interpolation.name == preset.interpolation.name
@@ -112,7 +112,7 @@ def test_networks_that_are_built_for_a_size_are_built_for_the_size_given() -> No
 
 @pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
 def test_input_is_transformed_without_weights_as_with_them(name: str) -> None:
-    ours = models._structure(name, (96, 96))
+    ours = sources.structure_arguments(name, (96, 96))
     with torch.device("meta"):
         theirs = zoo.get_model_builder(name)(weights=None, **ours)
     assert theirs.transform_input is True

@@ -13,7 +13,7 @@ from torchvision.models import convnext
 from cnnviz.catalog import torchvision_names
 from cnnviz.errors import ModelError
 from cnnviz.layout import Axes
-from cnnviz.models import _structure
+from cnnviz.sources import structure_arguments
 from cnnviz.tracer import LayerRecord, first_tensor, trace, trace_module
 
 
@@ -92,7 +92,9 @@ def test_names_calls_and_shapes_are_those_of_a_real_pass(make: Callable[[], nn.M
 @pytest.mark.parametrize("name", torchvision_names())
 def test_every_classification_network_can_be_traced_at_its_own_size(name: str) -> None:
     crop = zoo.get_model_weights(name).DEFAULT.transforms().crop_size[0]
-    module = zoo.get_model_builder(name)(weights=None, **_structure(name, (crop, crop))).eval()
+    module = zoo.get_model_builder(name)(
+        weights=None, **structure_arguments(name, (crop, crop))
+    ).eval()
     expected = observed(module, torch.zeros(1, 3, crop, crop))
     records = trace(module, (crop, crop))
     assert [(r.name, r.call, r.output_shape) for r in records] == expected

@@ -1,0 +1,195 @@
+"""Where networks come from: the bundled one, torchvision, timm, or a user's own code."""
+
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from cnnviz import checkpoints
+from cnnviz.catalog import DEMO, TIMM, is_checkpoint, split_factory
+from cnnviz.errors import UnknownNameError, UsageError, WeightsError
+from cnnviz.factories import find_factory, make_network, takes_num_classes, timm_preprocess
+from cnnviz.images import Preprocess
+
+Builder = Callable[[int | None], nn.Module]
+
+_IMAGENET = Preprocess(input_size=(224, 224), resize=(256, 256))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from, before its weights are settled.
+
+    Attributes:
+        build: Makes it, for a number of classes or, where that is None, for the usual one.
+        preprocess: What its weights expect to be done to a photo.
+        classes: Names of what its last layer tells apart; None where unknown.
+        weights: Which weights it has, as `load_model` takes them.
+    """
+
+    build: Builder
+    preprocess: Preprocess
+    classes: tuple[str, ...] | None
+    weights: str
+
+
+def find_source(
+    name: str,
+    weights: str,
+    size: tuple[int, int] | None,
+    *,
+    progress: bool = False,
+    structure: bool = False,
+) -> Source:
+    """Return where the network of that name comes from; nothing is built yet.
+
+    Args:
+        name: As for `load_model`.
+        weights: As for `load_model`; a checkpoint is not read.
+        size: (rows, columns) of the network's input; None for what the weights were made for.
+        progress: Whether a download draws a progress bar on stderr.
+        structure: Whether weights are not wanted: `build` then neither reads nor downloads any.
+
+    Raises:
+        UnknownNameError: If the factory or the weights do not exist.
+        ModelError: If the user's code cannot be imported.
+    """
+    if name == DEMO:
+        source = _find_demo(weights, structure)
+    elif split_factory(name) is not None:
+        source = _find_own(name, weights, structure)
+    else:
+        source = _find_torchvision(name, weights, size, progress, structure)
+    if size:
+        source = replace(source, preprocess=source.preprocess.with_input_size(size))
+    return source
+
+
+def _find_demo(weights: str, structure: bool) -> Source:
+    from cnnviz.demo import network
+    from cnnviz.demo.patterns import CLASSES
+
+    _known_weights("demo", weights, ())
+
+    def build(classes: int | None) -> nn.Module:
+        module: nn.Module = network.demo(classes or len(CLASSES))
+        if weights == "default" and not structure:
+            module.load_state_dict(checkpoints.read_state(network.WEIGHTS))
+        return module
+
+    size = (network.INPUT_SIZE, network.INPUT_SIZE)
+    preprocess = Preprocess(size, size, network.MEAN, network.STD)
+    return Source(build, preprocess, CLASSES, weights)
+
+
+def _known_weights(model: str, weights: str, known: tuple[str, ...]) -> None:
+    if weights not in ("default", "none", *known) and not is_checkpoint(weights):
+        raise UnknownNameError(f"weights for {model}", weights, ["default", "none", *known])
+
+
+def _find_torchvision(
+    name: str, weights: str, size: tuple[int, int] | None, progress: bool, structure: bool
+) -> Source:
+    from torchvision.models import get_model_builder, get_model_weights
+
+    enum = get_model_weights(name)
+    _known_weights(name, weights, tuple(enum.__members__))
+    pretrained = weights != "none" and not is_checkpoint(weights)
+    member: Any = enum[weights.upper() if weights == "default" else weights] if pretrained else None
+    reference: Any = member or enum["DEFAULT"]
+    preprocess = _preprocess_of(reference.transforms())
+    builder = get_model_builder(name)
+
+    def build(classes: int | None) -> nn.Module:
+        if member is not None and not structure:
+            return _download(builder, member, progress)
+        arguments = structure_arguments(name, size or preprocess.input_size)
+        if classes is not None:
+            arguments["num_classes"] = classes
+        module: nn.Module = builder(weights=None, **arguments)
+        return module
+
+    # A member of an enum calls itself by its first name, so DEFAULT reads IMAGENET1K_V2.
+    said = member.name if member is not None else weights
+    return Source(build, preprocess, tuple(reference.meta["categories"]), said)
+
+
+def _preprocess_of(transforms: Any) -> Preprocess:
+    """Return what torchvision's `ImageClassification` preset does, as our own."""
+    crop, resize = transforms.crop_size[0], transforms.resize_size[0]
+    return Preprocess(
+        input_size=(crop, crop),
+        resize=(resize, resize),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        interpolation=Image.Resampling[transforms.interpolation.name],
+    )
+
+
+def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
+    """Return the arguments that a builder would take from pretrained weights, had it any."""
+    if name.startswith("vit_"):
+        if size[0] != size[1]:
+            raise UsageError(f"{name} takes square pictures only, not {size[0]}x{size[1]}")
+        return {"image_size": size[0]}
+    if name.startswith("maxvit_"):
+        return {"input_size": size}
+    if name in ("inception_v3", "googlenet"):
+        return {"transform_input": True, "init_weights": True}
+    return {}
+
+
+def _download(builder: Callable[..., nn.Module], weights: Any, progress: bool) -> nn.Module:
+    """Build with torchvision's weights, from its cache or the network."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / weights.url.rpartition("/")[2]
+    try:
+        with _weights_only():
+            module: nn.Module = builder(weights=weights, progress=progress)
+            return module
+    except OSError as error:
+        raise WeightsError(
+            f"cannot download {weights.url}: {getattr(error, 'reason', error)}. Put the file at "
+            f"{file} (TORCH_HOME sets the folder), give a checkpoint with -w PATH, ask for random "
+            "weights with -w none, or use the bundled network with -m demo"
+        ) from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:
+        why = (str(error) or "it ends too early").splitlines()[0][:200]
+        raise WeightsError(
+            f"{file} is damaged or not the file of {weights}: {why}; delete it to download it again"
+        ) from error
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Have torch refuse pickled code also where torchvision does not ask for that."""
+    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
+def _find_own(reference: str, weights: str, structure: bool) -> Source:
+    _known_weights(reference, weights, ())
+    make = find_factory(reference, pretrained=weights == "default" and not structure)
+
+    def build(classes: int | None) -> nn.Module:
+        arguments = {"num_classes": classes} if classes and takes_num_classes(make) else {}
+        return make_network(reference, make, arguments)
+
+    home, mark, name = reference.partition(":")
+    preprocess = timm_preprocess(name) if home == TIMM and mark else _IMAGENET
+    return Source(build, preprocess, None, weights)
