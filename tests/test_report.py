@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def plans_of(model: LoadedModel) -> list[LayerPlan]:
 
 def some(*, nan: int = 0, dead: int = 0) -> Statistics:
     high = np.array([0.0] * dead + [1.0] * (2 - dead))
-    return Statistics(8, 0.25, 2.0, 4, nan, 0, np.zeros(2), high, 4, 0)
+    return Statistics(8, Fraction(2), Fraction(5, 2), 4, nan, 0, np.zeros(2), high, 4, 0)
 
 
 def report(
@@ -83,7 +84,7 @@ def test_the_document_has_the_keys_of_the_contract(model: LoadedModel) -> None:
 
 
 def test_the_document_is_json_that_every_parser_reads(model: LoadedModel) -> None:
-    nothing = Statistics(0, NAN, 0.0, 0, 8, 0, np.full(2, NAN), np.full(2, NAN), 4, 0)
+    nothing = Statistics(0, Fraction(0), Fraction(0), 0, 8, 0, np.full(2, NAN), np.full(2, NAN), 4, 0)
     text = to_json(report(model, nothing, some()).document())
     assert "NaN" not in text
     assert text.endswith("}\n")
