@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cnnviz import batch
-from cnnviz.batch import MapsJob, Outcome, RunResult, run_maps
+from cnnviz.batch import MapsJob, run_maps
 from cnnviz.choices import Reduce
 from cnnviz.errors import ModelError
 from cnnviz.hooks import capture
@@ -24,6 +24,7 @@ from cnnviz.maps import plan_layers
 from cnnviz.models import LoadedModel
 from cnnviz.pictures import Style
 from cnnviz.selection import parse_channels
+from cnnviz.tally import Outcome, RunResult
 
 LoadToy = Callable[..., LoadedModel]
 

@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 from torch import nn
 
-from cnnviz.batch import Outcome, RunResult
 from cnnviz.checks import parse_rules
 from cnnviz.choices import Reduce
 from cnnviz.images import ImageSource
@@ -20,6 +19,7 @@ from cnnviz.report.document import to_json
 from cnnviz.report.maps import MapsReport
 from cnnviz.selection import parse_channels
 from cnnviz.statistics import Statistics
+from cnnviz.tally import Outcome, RunResult
 
 LoadToy = Callable[..., LoadedModel]
 NAN = float("nan")
@@ -49,8 +49,7 @@ def report(
 ) -> MapsReport:
     plans = plans_of(model)
     outcomes = [
-        Outcome(ImageSource(Path("in") / key, key), (out / key / "0.png", out / key / "1.png"))
-        for key in keys
+        Outcome(ImageSource(Path("in") / key, key), out, ("0.png", "1.png")) for key in keys
     ]
     outcomes += [Outcome(ImageSource(Path(key), key), error=f"{key} is broken") for key in failed]
     result = RunResult(tuple(outcomes), statistics)
@@ -84,7 +83,9 @@ def test_the_document_has_the_keys_of_the_contract(model: LoadedModel) -> None:
 
 
 def test_the_document_is_json_that_every_parser_reads(model: LoadedModel) -> None:
-    nothing = Statistics(0, Fraction(0), Fraction(0), 0, 8, 0, np.full(2, NAN), np.full(2, NAN), 4, 0)
+    nothing = Statistics(
+        0, Fraction(0), Fraction(0), 0, 8, 0, np.full(2, NAN), np.full(2, NAN), 4, 0
+    )
     text = to_json(report(model, nothing, some()).document())
     assert "NaN" not in text
     assert text.endswith("}\n")
