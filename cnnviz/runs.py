@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cnnviz import __version__
 from cnnviz.batch import MapsJob, run_maps
+from cnnviz.choices import Reduce
 from cnnviz.errors import InputError, UsageError
 from cnnviz.files import remove_leftovers
 from cnnviz.images import ImageSource
@@ -131,14 +132,16 @@ def _check(out: Path, past: Past, settings: Settings, sources: Sequence[ImageSou
     """Raise an error where two runs would be mixed."""
     now = json.loads(json.dumps(settings))
     changed = [
-        f"{name} was {_short(past.settings.get(name))} and is now {_short(now.get(name))}"
-        for name in {**now, **past.settings}
-        if past.settings.get(name) != now.get(name)
+        f"{name} was {_short(past.settings[name])} and is now {_short(now[name])}"
+        # A layer that only one of them has is told by the list of layers.
+        for name in now
+        if name in past.settings and past.settings[name] != now[name]
     ]
     if changed:
+        more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
         raise UsageError(
-            f"cannot go on with the run in {out}: {'; '.join(changed)}; give what it was given, "
-            "choose another --out, or leave out --resume to start again"
+            f"cannot go on with the run in {out}: {'; '.join(changed[:4])}{more}; give "
+            "what it was given, choose another --out, or leave out --resume to start again"
         )
     if gone := past.files.keys() - {source.key for source in sources}:
         names = ", ".join(sorted(gone)[:3])
@@ -189,8 +192,7 @@ def describe(job: MapsJob) -> dict[str, object]:
         "input-size": list(preprocess.input_size),
         "preprocessing": [*preprocess.resize, *preprocess.mean, *preprocess.std],
         "layers": [plan.record.label for plan in job.plans],
-        "channels": [_told_channels(plan) for plan in job.plans],
-        "reduce": [plan.reduce.value for plan in job.plans],
+        **{f"channels of {plan.record.label}": _told_channels(plan) for plan in job.plans},
         "normalize": job.style.normalize.value,
         "cmap": job.style.cmap,
         "overlay": job.style.overlay,
@@ -200,15 +202,15 @@ def describe(job: MapsJob) -> dict[str, object]:
 
 
 def _told_channels(plan: LayerPlan) -> str:
-    if plan.top:
-        return f"top:{plan.top}"
     runs: list[list[int]] = []
     for number in plan.channels:
         if runs and runs[-1][-1] == number - 1:
             runs[-1][1:] = [number]
         else:
             runs.append([number])
-    return ",".join("-".join(map(str, run)) for run in runs)
+    told = ",".join("-".join(map(str, run)) for run in runs)
+    told = f"top:{plan.top}" if plan.top else told
+    return told if plan.reduce is Reduce.NONE else f"{plan.reduce.value} of {told}"
 
 
 def _digest(model: LoadedModel) -> str:
