@@ -171,8 +171,9 @@ def maps(
             style = Style(normalize, cmap, overlay, frames)
             job = MapsJob(network, plans, style, out, save_activations, earlier)
             result = run_folder(
-                job, sources, team, resume=resume or place.restarted, max_failures=max_failures,
-                batch_size=batch_size, workers=workers, on_done=advance,
+                job, sources, team, resume=team.any(resume or place.restarted),
+                max_failures=max_failures, batch_size=batch_size, workers=workers,
+                on_done=advance,
             )  # fmt: skip
         if result is None:  # the first process tells it all
             raise typer.Exit(DONE)
