@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from cnnviz.catalog import checkpoint_names
+from cnnviz.choices import Precision
 from cnnviz.errors import InputError, OutputError
 from cnnviz.files import remove_leftovers, write_atomically
-from cnnviz.images import ImageSource, open_image
+from cnnviz.images import ImageSource, open_reduced
 from cnnviz.maps import LayerMaps, LayerPlan, look
 from cnnviz.models import LoadedModel
 from cnnviz.pictures import Photo, Style, draw_layers
@@ -48,6 +49,7 @@ class MapsJob:
         out: The output folder.
         save_activations: Whether the kept maps are also saved as numbers.
         earlier: The network with other weights, whose maps stand above those of `model`.
+        precision: In which numbers the network computes.
     """
 
     model: LoadedModel
@@ -56,6 +58,7 @@ class MapsJob:
     out: Path
     save_activations: bool = False
     earlier: Sequence[LoadedModel] = ()
+    precision: Precision = Precision.FP32
 
     @property
     def models(self) -> tuple[LoadedModel, ...]:
@@ -183,13 +186,16 @@ def _decode(job: MapsJob, source: ImageSource | None) -> _Decoded | Outcome | No
         return None
     if source.error:
         return Outcome(source, error=source.error)
+    preprocess = job.model.preprocess
+    # Twice what is needed: the resize still averages, and gives what it gives of the whole photo.
+    least = None if job.style.overlay else 2 * max(preprocess.resize)
     try:
-        whole = open_image(source.path)
-        seen = job.model.preprocess.crop(whole)
+        whole, size = open_reduced(source.path, least)
+        seen = preprocess.crop(whole)
     except InputError as error:
         return Outcome(source, error=str(error))
-    photo = Photo(source.key, seen, whole if job.style.overlay else None, whole.size)
-    return _Decoded(source, photo, job.model.preprocess.normalize(seen))
+    photo = Photo(source.key, seen, whole if job.style.overlay else None, size)
+    return _Decoded(source, photo, preprocess.normalize(seen))
 
 
 def _look(job: MapsJob, items: Sequence[_Decoded | Outcome | None]) -> list[Snapshots]:
@@ -200,7 +206,8 @@ def _look(job: MapsJob, items: Sequence[_Decoded | Outcome | None]) -> list[Snap
         batch = np.zeros((len(items), 3, *job.model.preprocess.input_size), np.float32)
         for i, item in photos.items():
             batch[i] = item.pixels
-        views = [look(model, torch.from_numpy(batch), job.plans) for model in job.models]
+        pixels = torch.from_numpy(batch)
+        views = [look(model, pixels, job.plans, job.precision) for model in job.models]
         for i in photos:
             found[i] = tuple(view[i] for view in views)
     return found

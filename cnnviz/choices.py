@@ -37,3 +37,11 @@ class Sort(StrEnum):
     NORM = "norm"
     FREQUENCY = "frequency"
     ORIENTATION = "orientation"
+
+
+class Precision(StrEnum):
+    """In which numbers a network computes."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"

@@ -191,6 +191,7 @@ def describe(job: MapsJob) -> dict[str, object]:
         "content of the weights": [_digest(model) for model in job.models],
         "input-size": list(preprocess.input_size),
         "preprocessing": [*preprocess.resize, *preprocess.mean, *preprocess.std],
+        "precision": job.precision.value,
         "layers": [plan.record.label for plan in job.plans],
         **{f"channels of {plan.record.label}": _told_channels(plan) for plan in job.plans},
         "normalize": job.style.normalize.value,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnviz.checks import parse_rules
-from cnnviz.choices import Normalize, Reduce
+from cnnviz.choices import Normalize, Precision, Reduce
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED, TRIPPED
 from cnnviz.errors import UsageError
@@ -100,6 +100,13 @@ def maps(
             help="Stop after N photos that failed.", show_default="never",
         ),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            "--precision", rich_help_panel=_FOLDERS,
+            help="In which numbers the network computes, where the device has them.",
+        ),
+    ] = Precision.FP32,
     fail_on: Annotated[
         list[str],
         typer.Option(
@@ -146,7 +153,7 @@ def maps(
     with only_run(out) if place.first else nullcontext():
         from cnnviz.batch import MapsJob
         from cnnviz.cli.output import Output
-        from cnnviz.maps import plan_layers
+        from cnnviz.maps import check_precision, plan_layers
         from cnnviz.models import load_model
         from cnnviz.pictures import Style
         from cnnviz.report.maps import MapsReport
@@ -167,9 +174,10 @@ def maps(
                 )
                 for one in weights
             )  # fmt: skip
+            check_precision(precision, network.device)
             plans, skipped = plan_layers(network, patterns, spec, one_map)
             style = Style(normalize, cmap, overlay, frames)
-            job = MapsJob(network, plans, style, out, save_activations, earlier)
+            job = MapsJob(network, plans, style, out, save_activations, earlier, precision)
             result = run_folder(
                 job, sources, team, resume=team.any(resume or place.restarted),
                 max_failures=max_failures, batch_size=batch_size, workers=workers,
