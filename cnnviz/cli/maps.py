@@ -127,7 +127,8 @@ def maps(
 ) -> None:  # fmt: skip
     """Write the feature maps of photos as labelled PNG grids, with an overview and a table.
 
-    OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers.
+    OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers. A run that
+    was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
     from cnnviz.files import check_folder, only_run
     from cnnviz.images import find_images, parse_input_size

@@ -1,5 +1,6 @@
 """Going on with a run: what is finished stays, what changed is named, one run at a time."""
 
+import errno
 import json
 import os
 import signal
@@ -128,6 +129,26 @@ class TestResume:
         run = cli(*begun, "--resume")
         assert run.code == WRONG_USAGE
         assert "1 of its photos are no longer among the inputs (1.jpg)" in run.error
+
+    def test_a_run_on_a_disk_that_was_full_goes_on_when_there_is_room(
+        self, cli, begun, photo, monkeypatch
+    ):
+        photo(Path("photos/3.jpg"), seed=3)
+        assert cli(*begun).code == 0
+        expected = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+        replace, room = os.replace, iter(range(8))
+
+        def fill_up(source, target):
+            if next(room, None) is None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            replace(source, target)
+
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "replace", fill_up)
+            assert cli(*begun).code == FAILED
+        assert not Path("out/manifest.json").exists()
+        assert cli(*begun, "--resume").code == 0
+        assert {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()} == expected
 
     def test_what_a_killed_process_left_half_written_goes(self, cli, begun):
         for folder in ("out", "out/4.jpg"):
