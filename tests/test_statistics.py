@@ -147,3 +147,9 @@ def test_a_constant_channel_has_a_deviation_of_zero_whatever_rounding_does() -> 
         found = of(np.full((1, 1, 3137), value))
         assert found.squares >= 0
         assert found.std == pytest.approx(0, abs=1e-6)
+
+
+def test_a_zero_is_told_the_same_way_whichever_sign_comes_first() -> None:
+    minus, plus = of(np.array([[[-0.0, -1.0]]])), of(np.array([[[0.0, -1.0]]]))
+    for found in (minus.merge(plus), plus.merge(minus), of(np.array([[[-0.0, -1.0, NAN]]]))):
+        assert repr(found.max) == "0.0"
