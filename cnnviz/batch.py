@@ -16,14 +16,16 @@ import torch
 from numpy.typing import NDArray
 
 from cnnviz.catalog import checkpoint_names
+from cnnviz.choices import Precision
 from cnnviz.errors import InputError, OutputError
-from cnnviz.files import write_atomically
-from cnnviz.images import ImageSource, open_image
+from cnnviz.files import remove_leftovers, write_atomically
+from cnnviz.images import ImageSource, open_reduced
 from cnnviz.maps import LayerMaps, LayerPlan, look
 from cnnviz.models import LoadedModel
 from cnnviz.pictures import Photo, Style, draw_layers
+from cnnviz.ranks import ALONE, Place
 from cnnviz.series import draw_series
-from cnnviz.statistics import Statistics
+from cnnviz.tally import Outcome, RunResult, Tally, same_names
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -37,35 +39,6 @@ _NETWORK_SHARE = 0.6
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one photo.
-
-    Attributes:
-        source: The photo.
-        outputs: The files written for it.
-        error: Why it failed; None where it did not.
-    """
-
-    source: ImageSource
-    outputs: tuple[Path, ...] = ()
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What became of all photos.
-
-    Attributes:
-        outcomes: One per photo, in the order given.
-        statistics: One per layer plan, over all photos, the plans of one checkpoint after those of
-            the other; empty where no photo got that far.
-    """
-
-    outcomes: tuple[Outcome, ...]
-    statistics: tuple[Statistics, ...]
-
-
-@dataclass(frozen=True)
 class MapsJob:
     """What is done with every photo.
 
@@ -76,6 +49,7 @@ class MapsJob:
         out: The output folder.
         save_activations: Whether the kept maps are also saved as numbers.
         earlier: The network with other weights, whose maps stand above those of `model`.
+        precision: In which numbers the network computes.
     """
 
     model: LoadedModel
@@ -84,6 +58,7 @@ class MapsJob:
     out: Path
     save_activations: bool = False
     earlier: Sequence[LoadedModel] = ()
+    precision: Precision = Precision.FP32
 
     @property
     def models(self) -> tuple[LoadedModel, ...]:
@@ -101,56 +76,73 @@ class _Decoded:
 def run_maps(
     job: MapsJob,
     sources: Sequence[ImageSource],
+    tally: Tally | None = None,
     *,
     batch_size: int | None = None,
     workers: int | None = None,
+    place: Place = ALONE,
     on_done: Callable[[Outcome], None] = lambda _: None,
 ) -> RunResult:
-    """Write the pictures of every photo.
+    """Write the pictures of every photo that is not finished.
+
+    A photo's place in its batch, and the size of that, depend only on its place in `sources`:
+    its pictures are the same to the bit when a run is interrupted, or shared among processes.
 
     Args:
         job: What to do with each.
         sources: The photos.
+        tally: Knows those that are finished, and takes in the others.
         batch_size: Photos per forward pass; None for as many as 256 MB of copied activations
             allow, 16 at most.
         workers: Threads that decode and draw; None for one per core.
+        place: Which of several processes this one is; each takes its share of the batches.
         on_done: Called for each photo, in order, once its files are written or it failed.
 
     Raises:
         ModelError: If the network fails on a batch.
     """
+    tally = tally or Tally()
     size = batch_size or _batch_size(job)
-    outcomes: list[Outcome] = []
-    totals: list[Statistics] = []
-    drawing: deque[Outcome | tuple[ImageSource, list[Future[Path]]]] = deque()
+    groups = _unfinished(tally, sources, size)[place.rank :: place.world]
+    drawing: deque[tuple[Outcome | _Decoded, Snapshots, list[Future[Path]]]] = deque()
 
     def collect(leave: int) -> None:
         while len(drawing) > leave:
-            item = drawing.popleft()
-            outcomes.append(item if isinstance(item, Outcome) else _outcome(*item))
-            on_done(outcomes[-1])
+            item, snapshots, files = drawing.popleft()
+            outcome = item if isinstance(item, Outcome) else _outcome(job, item.source, files)
+            tally.add(outcome, [maps.statistics for one in snapshots for maps in one])
+            on_done(outcome)
 
-    busy = len(sources) > size
-    with _torch_threads(busy), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    workers = workers or max(1, (os.cpu_count() or 1) // place.neighbours)
+    with _torch_threads(share=len(groups) > 1), ThreadPoolExecutor(workers) as pool:
         try:
-            decoded = _ahead(pool, lambda source: _decode(job, source), sources, 2 * size)
-            while group := list(islice(decoded, size)):
-                views = iter(_look(job, group))
-                for item in group:
-                    if isinstance(item, Outcome):
-                        drawing.append(item)
-                        continue
-                    snapshots = next(views)
-                    totals = _add_up(totals, [maps for one in snapshots for maps in one])
-                    files = _start_drawing(pool, job, item, snapshots)
-                    drawing.append((item.source, files))
+            waiting = (source for group in groups for source in group)
+            decoded = _ahead(pool, lambda source: _decode(job, source), waiting, 2 * size)
+            for group in groups:
+                items = list(islice(decoded, len(group)))
+                for item, snapshots in zip(items, _look(job, items), strict=True):
+                    if item is not None:
+                        drawing.append(
+                            (item, snapshots, _start_drawing(pool, job, item, snapshots))
+                        )
                 # The next batch runs while these are drawn.
                 collect(leave=size)
             collect(leave=0)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return RunResult(tuple(outcomes), tuple(totals))
+    return tally.result(sources)
+
+
+def _unfinished(
+    tally: Tally, sources: Sequence[ImageSource], size: int
+) -> list[list[ImageSource | None]]:
+    """Return the batches that have a photo to be done, with None in place of the finished ones."""
+    batches = [
+        [None if source.key in tally.outcomes else source for source in sources[i : i + size]]
+        for i in range(0, len(sources), size)
+    ]
+    return [batch for batch in batches if any(batch)]
 
 
 @contextmanager
@@ -189,38 +181,46 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-def _decode(job: MapsJob, source: ImageSource) -> _Decoded | Outcome:
+def _decode(job: MapsJob, source: ImageSource | None) -> _Decoded | Outcome | None:
+    if source is None:
+        return None
     if source.error:
         return Outcome(source, error=source.error)
+    preprocess = job.model.preprocess
+    # Twice what is needed: the resize still averages, and gives what it gives of the whole photo.
+    least = None if job.style.overlay else 2 * max(preprocess.resize)
     try:
-        whole = open_image(source.path)
-        seen = job.model.preprocess.crop(whole)
+        whole, size = open_reduced(source.path, least)
+        seen = preprocess.crop(whole)
     except InputError as error:
         return Outcome(source, error=str(error))
-    photo = Photo(source.key, seen, whole if job.style.overlay else None, whole.size)
-    return _Decoded(source, photo, job.model.preprocess.normalize(seen))
+    photo = Photo(source.key, seen, whole if job.style.overlay else None, size)
+    return _Decoded(source, photo, preprocess.normalize(seen))
 
 
-def _look(job: MapsJob, group: Sequence[_Decoded | Outcome]) -> list[Snapshots]:
-    pixels = [item.pixels for item in group if isinstance(item, _Decoded)]
-    if not pixels:
-        return []
-    batch = torch.from_numpy(np.stack(pixels))
-    return list(zip(*(look(model, batch, job.plans) for model in job.models), strict=True))
-
-
-def _add_up(totals: list[Statistics], layers: Sequence[LayerMaps]) -> list[Statistics]:
-    new = [maps.statistics for maps in layers]
-    if not totals or not new:
-        return totals or new
-    return [total.merge(one) for total, one in zip(totals, new, strict=True)]
+def _look(job: MapsJob, items: Sequence[_Decoded | Outcome | None]) -> list[Snapshots]:
+    """Return what the layers gave for each; nothing, where there is no photo."""
+    photos = {i: item for i, item in enumerate(items) if isinstance(item, _Decoded)}
+    found: list[Snapshots] = [()] * len(items)
+    if photos:
+        batch = np.zeros((len(items), 3, *job.model.preprocess.input_size), np.float32)
+        for i, item in photos.items():
+            batch[i] = item.pixels
+        pixels = torch.from_numpy(batch)
+        views = [look(model, pixels, job.plans, job.precision) for model in job.models]
+        for i in photos:
+            found[i] = tuple(view[i] for view in views)
+    return found
 
 
 def _start_drawing(
-    pool: ThreadPoolExecutor, job: MapsJob, item: _Decoded, snapshots: Snapshots
+    pool: ThreadPoolExecutor, job: MapsJob, item: _Decoded | Outcome, snapshots: Snapshots
 ) -> list[Future[Path]]:
     """Have each of a photo's files made and written; the results are their paths."""
+    if isinstance(item, Outcome):
+        return []
     folder = job.out / item.source.key
+    remove_leftovers(folder)
     files: list[tuple[str, Callable[[], bytes]]] = [
         *(
             draw_series(job.models, item.photo, snapshots, job.style)
@@ -238,16 +238,16 @@ def _write(path: Path, make: Callable[[], bytes]) -> Path:
     return path
 
 
-def _outcome(source: ImageSource, files: Sequence[Future[Path]]) -> Outcome:
+def _outcome(job: MapsJob, source: ImageSource, files: Sequence[Future[Path]]) -> Outcome:
     """Wait for a photo's files, and tell which were written."""
-    outputs: list[Path] = []
+    names: list[str] = []
     errors: list[str] = []
     for file in files:
         try:
-            outputs.append(file.result())
+            names.append(file.result().name)
         except OutputError as error:
             errors.append(str(error))
-    return Outcome(source, tuple(outputs), errors[0] if errors else None)
+    return Outcome(source, job.out, same_names(tuple(names)), errors[0] if errors else None)
 
 
 def _pack(job: MapsJob, snapshots: Snapshots) -> bytes:

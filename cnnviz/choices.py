@@ -60,3 +60,11 @@ class Goal(StrEnum):
     NEURON = "neuron"
     CLASS = "class"
     LAYER = "layer"
+
+
+class Precision(StrEnum):
+    """In which numbers a network computes."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"

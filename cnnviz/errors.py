@@ -5,6 +5,7 @@
     ├── ModelError              a model cannot be built or run
     │   └── WeightsError        weights cannot be found, read, or fitted to the model
     ├── OutputError             a file or folder cannot be written
+    ├── TeamError               a process that shares the run has died
     └── UsageError              an option, a name or a configuration is wrong; exits with 2
         ├── ConfigError         the YAML file: unknown key, wrong type, not YAML
         └── UnknownNameError    no such model, layer, weights, colour map, ...
@@ -35,6 +36,10 @@ class WeightsError(ModelError):
 
 class OutputError(CnnvizError):
     """A file or folder cannot be written."""
+
+
+class TeamError(CnnvizError):
+    """A process that shares the run has died, or cannot be reached."""
 
 
 class UsageError(CnnvizError):

@@ -1,12 +1,24 @@
 """Files appear whole or not at all."""
 
 import os
+import re
+import sys
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from cnnviz.errors import OutputError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_LOCK = ".cnnviz.lock"
+_TEMPORARY = re.compile(r"\.\d+-\d+\.tmp")
 
 
 def check_folder(folder: Path) -> None:
@@ -27,6 +39,66 @@ def check_folder(folder: Path) -> None:
         raise OutputError(
             f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
         ) from error
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Keep `folder`, which exists, to one run at a time.
+
+    The lock is the kernel's: however a run ends, it ends with its process.
+
+    Raises:
+        OutputError: If another run writes into the folder, or no file can be locked there.
+    """
+    path = folder / _LOCK
+    file = _locked(path)
+    # A run that waited for nothing may have opened the file just before the last one removed it.
+    while not _is_at(path, file):
+        file.close()
+        file = _locked(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        file.close()
+
+
+def _locked(path: Path) -> BinaryIO:
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise OutputError(
+            f"another run writes into {path.parent}; wait for it, or choose another folder with "
+            "--out"
+        ) from error
+    except OSError as error:
+        file.close()
+        raise OutputError(f"cannot lock {path}: {error.strerror}") from error
+    return file
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process that was killed left half written in `folder`, if that exists."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if _TEMPORARY.fullmatch(entry.name):
+                os.unlink(entry)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

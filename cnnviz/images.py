@@ -132,13 +132,37 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         InputError: If the file cannot be read, is no picture, is cut short, or is too large.
     """
+    return open_reduced(path, None)[0]
+
+
+def open_reduced(path: Path, least: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """Return the picture as `open_image` does, or smaller where that is quicker, and its size.
+
+    A JPEG holds its blocks as frequencies, and is decoded at a half, a quarter or an eighth of
+    its size in less time, each pixel then being the mean of those that it stands for. Only scales
+    that divide both sides are taken, so that every pixel stays where it was.
+
+    Args:
+        path: The file.
+        least: How long both sides of the smaller picture must be; None for the whole picture.
+
+    Returns:
+        The picture, and (width, height) of the whole one, upright.
+
+    Raises:
+        InputError: As `open_image` does.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata and of sizes below its limit; both are fine here.
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
+                scale = _scale(image.size, least) if image.format in ("JPEG", "MPO") else 1
+                if scale > 1:
+                    image.draft(None, (image.width // scale, image.height // scale))
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+                upright = _to_rgb(ImageOps.exif_transpose(image))
+                return upright, (upright.width * scale, upright.height * scale)
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture that can be read") from error
     except Image.DecompressionBombError as error:
@@ -147,6 +171,15 @@ def open_image(path: Path) -> Image.Image:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except _BROKEN as error:
         raise InputError(f"{path} is a broken picture: {error}") from error
+
+
+def _scale(size: tuple[int, int], least: int | None) -> int:
+    """Return by how much a JPEG may be reduced while it is decoded."""
+    return next(
+        scale
+        for scale in (8, 4, 2, 1)
+        if scale == 1 or (least and all(s % scale == 0 and s // scale >= least for s in size))
+    )
 
 
 # What Pillow's decoders raise on damaged files, besides OSError.

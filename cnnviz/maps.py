@@ -1,6 +1,7 @@
 """What layers give for pictures: selected feature maps, their means, their statistics."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz.choices import Reduce
+from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UsageError
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes, Layout
@@ -119,7 +120,10 @@ def _plan(record: LayerRecord, spec: ChannelSpec, reduce: Reduce) -> LayerPlan:
 
 
 def look(
-    model: LoadedModel, batch: Tensor, plans: Sequence[LayerPlan]
+    model: LoadedModel,
+    batch: Tensor,
+    plans: Sequence[LayerPlan],
+    precision: Precision = Precision.FP32,
 ) -> list[tuple[LayerMaps, ...]]:
     """Run the network over a batch, as far as needed, and return each picture's layers.
 
@@ -127,6 +131,8 @@ def look(
         model: The network.
         batch: (N, 3, H, W) float32 on the CPU, preprocessed.
         plans: The layers, in order of execution.
+        precision: In which numbers convolutions and matrix products are computed; the device
+            must have it.
 
     Raises:
         ModelError: If the forward pass fails, or a layer does not run.
@@ -137,7 +143,11 @@ def look(
         return _keep(by_label[layer], output, len(batch))
 
     try:
-        with torch.inference_mode(), observe(model.module, list(by_label), keep, stop=True) as kept:
+        with (
+            torch.inference_mode(),
+            _computing_in(precision, model.device),
+            observe(model.module, list(by_label), keep, stop=True) as kept,
+        ):
             model.module(batch.to(model.device, memory_format=torch.channels_last))
     except Exception as error:
         raise ModelError(
@@ -146,6 +156,39 @@ def look(
     if missing := by_label.keys() - kept.keys():
         raise ModelError(f"layers did not run on this batch: {', '.join(sorted(missing))}")
     return [tuple(kept[layer][i] for layer in by_label) for i in range(len(batch))]
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Make sure that a device computes in such numbers, and does not only imitate them.
+
+    Raises:
+        UsageError: If it does not.
+    """
+    if precision not in (known := _precisions(device)):
+        raise UsageError(
+            f"{device} does not compute in {precision.value}; choose from {', '.join(known)}"
+        )
+
+
+def _precisions(device: torch.device) -> list[Precision]:
+    if device.type == "cuda":
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return [Precision.FP32, *([Precision.BF16] if bf16 else []), Precision.FP16]
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        # There is no other place where torch tells this.
+        has = torch.ops.mkldnn
+        bf16, fp16 = has._is_mkldnn_bf16_supported(), has._is_mkldnn_fp16_supported()
+        return [
+            Precision.FP32, *([Precision.BF16] if bf16 else []), *([Precision.FP16] if fp16 else [])
+        ]  # fmt: skip
+    return [Precision.FP32, Precision.FP16] if device.type == "mps" else [Precision.FP32]
+
+
+def _computing_in(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    if precision is Precision.FP32:
+        return nullcontext()
+    kinds = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
+    return torch.autocast(device.type, kinds[precision])
 
 
 def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:

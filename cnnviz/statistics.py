@@ -1,6 +1,8 @@
 """What the values of a layer are like, over one picture or over a whole run."""
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -16,10 +18,13 @@ Floats = NDArray[np.float64]
 class Statistics:
     """Statistics of a layer's outputs; those of two sets of pictures can be merged.
 
+    Sums are exact, so that merging gives the same in any order and grouping: in a run that was
+    interrupted, or shared among processes, as in one that was not.
+
     Attributes:
         values: How many finite values were seen.
-        mean: Of the finite values; NaN where there are none.
-        squares: Sum of the squared deviations from `mean`.
+        total: Their sum.
+        squares: The sum of their squares.
         zeros: How many values are exactly zero.
         nan: How many values are NaN.
         infinite: How many values are infinite.
@@ -30,8 +35,8 @@ class Statistics:
     """
 
     values: int
-    mean: float
-    squares: float
+    total: Fraction
+    squares: Fraction
     zeros: int
     nan: int
     infinite: int
@@ -42,19 +47,10 @@ class Statistics:
 
     def merge(self, other: "Statistics") -> "Statistics":
         """Return the statistics of both sets of pictures together."""
-        if not self.values or not other.values:
-            some = self if self.values else other
-            mean, squares = some.mean, some.squares
-        else:
-            # Chan, Golub, LeVeque 1979: stable where the mean is large against the deviation.
-            share = other.values / (self.values + other.values)
-            apart = other.mean - self.mean
-            mean = self.mean + apart * share
-            squares = self.squares + other.squares + apart * apart * share * self.values
         return Statistics(
             values=self.values + other.values,
-            mean=mean,
-            squares=squares,
+            total=self.total + other.total,
+            squares=self.squares + other.squares,
             zeros=self.zeros + other.zeros,
             nan=self.nan + other.nan,
             infinite=self.infinite + other.infinite,
@@ -75,9 +71,17 @@ class Statistics:
         return float(np.fmax.reduce(self.high))
 
     @property
+    def mean(self) -> float:
+        """The mean of the finite values; NaN where there are none."""
+        return float(self.total / self.values) if self.values else float("nan")
+
+    @property
     def std(self) -> float:
-        """The standard deviation of the finite values."""
-        return float(np.sqrt(self.squares / self.values)) if self.values else float("nan")
+        """The standard deviation of the finite values; NaN where there are none."""
+        if not self.values:
+            return float("nan")
+        # Exact, so that nothing is lost where the mean is large against the deviation.
+        return math.sqrt(self.squares / self.values - (self.total / self.values) ** 2)
 
     @property
     def zero_fraction(self) -> float:
@@ -110,7 +114,8 @@ def measure(maps: Tensor) -> tuple[list[Statistics], list[float]]:
     channels, size = flat.shape[1:]
     total = channels * size
     # On a CPU, torch's aminmax, var_mean and count_nonzero take ten times as long as these.
-    low, high = (t.double().cpu().numpy() for t in (flat.amin(2), flat.amax(2)))
+    # Adding zero turns -0.0, which compares as 0.0 and prints otherwise, into 0.0.
+    low, high = (t.double().cpu().numpy() + 0.0 for t in (flat.amin(2), flat.amax(2)))
     measured, positive = [], []
     for i, picture in enumerate(flat):
         nonzero = _count(picture != 0)
@@ -120,12 +125,19 @@ def measure(maps: Tensor) -> tuple[list[Statistics], list[float]]:
             blank = int(total > 1 and low[i].min() == high[i].max())
             measured.append(
                 Statistics(
-                    total, mean, squares, total - nonzero, 0, 0, low[i], high[i], size, blank
+                    total, *_sums(total, mean, squares), total - nonzero, 0, 0,
+                    low[i], high[i], size, blank,
                 )
-            )
+            )  # fmt: skip
         else:
             measured.append(_measure_broken(picture.double().cpu().numpy()))
     return measured, positive
+
+
+def _sums(values: int, mean: float, deviations: float) -> tuple[Fraction, Fraction]:
+    """Return sum and sum of squares of values of a mean and a sum of squared deviations."""
+    exact = Fraction(mean)
+    return values * exact, Fraction(deviations) + values * exact * exact
 
 
 def _count(mask: Tensor) -> int:
@@ -150,15 +162,17 @@ def _measure_broken(values: Floats) -> Statistics:
     finite = np.isfinite(values)
     seen = values[finite]
     clean = np.where(finite, values, np.nan)
+    mean, deviations = (seen.mean(), seen.var() * len(seen)) if len(seen) else (0.0, 0.0)
+    total, squares = _sums(len(seen), float(mean), float(deviations))
     return Statistics(
         values=len(seen),
-        mean=float(seen.mean()) if len(seen) else float("nan"),
-        squares=float(seen.var() * len(seen)) if len(seen) else 0.0,
+        total=total,
+        squares=squares,
         zeros=int((seen == 0).sum()),
         nan=int(np.isnan(values).sum()),
         infinite=int(np.isinf(values).sum()),
-        low=np.fmin.reduce(clean, axis=1),
-        high=np.fmax.reduce(clean, axis=1),
+        low=np.fmin.reduce(clean, axis=1) + 0.0,
+        high=np.fmax.reduce(clean, axis=1) + 0.0,
         values_per_channel=values.shape[1],
         blank=0,
     )

@@ -17,7 +17,7 @@ ROOT = Path(cnnviz.__file__).parent
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
-        "selection", "files", "config", "catalog", "checks", "layout", "images",
+        "selection", "files", "ranks", "config", "catalog", "checks", "layout", "images",
         "receptive_field", "receptive_field.taps", "receptive_field.algebra",
         "receptive_field.field",
     ),
@@ -35,7 +35,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
-        "filter_pictures", "batch", "rf",
+        "filter_pictures", "tally", "batch", "journal", "team", "runs", "rf",
         "ascent", "ascent.parameterize", "ascent.transforms", "ascent.objectives", "ascent.units",
         "ascent.score", "ascent.loop", "ascent.views", "ascent.run", "ascent.pictures",
         "ascent.api",

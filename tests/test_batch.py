@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cnnviz import batch
-from cnnviz.batch import MapsJob, Outcome, RunResult, run_maps
+from cnnviz.batch import MapsJob, run_maps
 from cnnviz.choices import Reduce
 from cnnviz.errors import ModelError
 from cnnviz.hooks import capture
@@ -23,7 +24,9 @@ from cnnviz.images import ImageSource, find_images
 from cnnviz.maps import plan_layers
 from cnnviz.models import LoadedModel
 from cnnviz.pictures import Style
+from cnnviz.ranks import Place
 from cnnviz.selection import parse_channels
+from cnnviz.tally import Outcome, RunResult, Tally, merge_totals
 
 LoadToy = Callable[..., LoadedModel]
 
@@ -142,6 +145,48 @@ def test_results_do_not_depend_on_the_batch_size(
     )
     assert len(one) == 7 * 5
     assert one == two == all_
+
+
+@pytest.fixture
+def wide(as_model: LoadToy) -> LoadedModel:
+    """Return a network whose sums are rounded another way in batches of another size."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 40, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1440, 30)
+    return as_model(nn.Sequential(*layers))
+
+
+def test_what_is_left_of_a_batch_gives_the_same_bytes_as_in_the_whole(
+    wide: LoadedModel, folder: Path, tmp_path: Path
+) -> None:
+    sources = find_images([folder])
+    options = {"channels": "0-1", "save_activations": True}
+    whole = job(wide, tmp_path / "whole", **options)
+    told: list[Outcome] = []
+    run_maps(whole, sources, batch_size=4, on_done=told.append)
+    rest = job(wide, tmp_path / "rest", **options)
+    finished = [outcome for outcome in told if outcome.source.key in ("0.png", "2.png", "5.png")]
+    result = run_maps(rest, sources, Tally(finished), batch_size=4)
+    assert [outcome.source for outcome in result.outcomes] == sources
+    expected = {name: data for name, data in tree(whole.out).items() if name[0] not in "025"}
+    assert len(expected) == 4 * 5
+    assert tree(rest.out) == expected
+
+
+def test_processes_that_share_a_run_do_each_photo_once_and_give_the_same_bytes(
+    wide: LoadedModel, folder: Path, tmp_path: Path
+) -> None:
+    sources = find_images([folder])
+    one, many = job(wide, tmp_path / "one"), job(wide, tmp_path / "many")
+    whole = run_maps(one, sources, batch_size=2)
+    parts = [run_maps(many, sources, batch_size=2, place=Place(i, 3)) for i in range(3)]
+    keys = [outcome.source.key for part in parts for outcome in part.outcomes]
+    assert len(keys) == len(set(keys)) == len(sources)
+    assert tree(many.out) == tree(one.out)
+    totals = reduce(merge_totals, [part.statistics for part in parts])
+    for total, expected in zip(totals, whole.statistics, strict=True):
+        assert (total.total, total.squares) == (expected.total, expected.squares)
+        assert np.array_equal(total.low, expected.low)
+    assert run_maps(many, sources[:2], batch_size=2, place=Place(2, 3)).statistics == ()
 
 
 def test_activations_are_those_of_the_layers(

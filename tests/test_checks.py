@@ -1,5 +1,7 @@
 """The --fail-on rules."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ def found(*, dead: int = 0, nan: int = 0, infinite: int = 0, blank: int = 0) -> 
     """Return the health of four channels, some of them dead."""
     low = np.zeros(4)
     high = np.array([0.0] * dead + [1.0] * (4 - dead))
-    return Statistics(16, 0.5, 1.0, 0, nan, infinite, low, high, 4, blank).health
+    return Statistics(16, Fraction(8), Fraction(5), 0, nan, infinite, low, high, 4, blank).health
 
 
 def test_rules_read_as_they_are_written() -> None:

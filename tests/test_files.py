@@ -2,13 +2,17 @@
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from cnnviz import files
 from cnnviz.errors import OutputError
-from cnnviz.files import check_folder, write_atomically
+from cnnviz.files import check_folder, only_run, remove_leftovers, write_atomically
 
 
 def full_disk(*_: object) -> None:
@@ -97,3 +101,53 @@ def test_checked_folder_that_cannot_be_written_is_an_error(
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(OutputError, match="Permission denied; choose another folder"):
         check_folder(tmp_path)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from cnnviz import files
+from cnnviz.files import check_folder, only_run, remove_leftovers, write_atomically
+with only_run(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_belongs_to_one_run_until_that_ends_however_it_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match="another run writes into"), only_run(tmp_path):
+            pass
+        other.kill()
+    with only_run(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".cnnviz.lock"]
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_lock_that_was_removed_after_it_was_opened_is_not_taken_for_the_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, taken = files._locked, []
+
+    def slowly(path: Path) -> BinaryIO:
+        file = lock(path)
+        if not taken:  # the run before this one ends just now
+            path.unlink()
+        taken.append(file)
+        return file
+
+    monkeypatch.setattr(files, "_locked", slowly)
+    with only_run(tmp_path):
+        assert [file.closed for file in taken] == [True, False]
+        assert (tmp_path / ".cnnviz.lock").exists()
+
+
+def test_only_what_was_half_written_is_removed(tmp_path: Path) -> None:
+    for name in (".12-34.tmp", "12-34.tmp", ".notes.tmp", "a.png"):
+        (tmp_path / name).write_text("x")
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"12-34.tmp", ".notes.tmp", "a.png"}
+    remove_leftovers(tmp_path / "missing")

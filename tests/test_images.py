@@ -12,7 +12,14 @@ import pytest
 from PIL import Image
 
 from cnnviz.errors import InputError, UsageError
-from cnnviz.images import Preprocess, find_images, natural_key, open_image, parse_input_size
+from cnnviz.images import (
+    Preprocess,
+    find_images,
+    natural_key,
+    open_image,
+    open_reduced,
+    parse_input_size,
+)
 
 # Two rows of three colours, each a block of 8x8, so that JPEG keeps them apart.
 COLOURS = np.array(
@@ -309,3 +316,48 @@ def test_a_very_narrow_picture_is_refused_before_it_is_huge() -> None:
     with pytest.raises(InputError, match="1x20000 pixels is too narrow"):
         preprocess.crop(Image.new("RGB", (1, 20_000)))
     assert preprocess.crop(Image.new("RGB", (10, 1000))).size == (224, 224)
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "reduced"),
+    [
+        ((1600, 1200), 500, (800, 600)),
+        ((1600, 1200), 300, (400, 300)),
+        ((1600, 1200), 301, (800, 600)),
+        ((1600, 1200), 10, (200, 150)),
+        ((1600, 1200), None, (1600, 1200)),
+        ((1602, 1201), 100, (1602, 1201)),  # else the last column would stand for half a pixel
+        ((1602, 1202), 100, (801, 601)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_at_a_scale_that_divides_it_and_suffices(
+    tmp_path: Path, size: tuple[int, int], least: int | None, reduced: tuple[int, int]
+) -> None:
+    path = save(tmp_path / "x.jpg", Image.new("RGB", size))
+    image, whole = open_reduced(path, least)
+    assert (image.size, whole) == (reduced, size)
+
+
+def test_a_turned_jpeg_tells_its_upright_size_and_other_formats_are_whole(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    path = save(tmp_path / "x.jpg", Image.new("RGB", (800, 400)), exif=turned)
+    image, whole = open_reduced(path, 100)
+    assert (image.size, whole) == ((100, 200), (400, 800))
+    path = save(tmp_path / "x.png", Image.new("RGB", (800, 400)))
+    assert open_reduced(path, 100)[0].size == (800, 400)
+
+
+@pytest.mark.parametrize("size", [(2048, 1536), (1200, 2400)])
+def test_a_network_sees_the_same_of_a_jpeg_that_was_reduced(
+    tmp_path: Path, photos: list[Path], size: tuple[int, int]
+) -> None:
+    preprocess = Preprocess((224, 224), (256, 256))
+    for photo in photos:
+        path = save(tmp_path / photo.name, open_image(photo).resize(size), quality=90)
+        image, whole = open_reduced(path, 512)
+        assert whole == size != image.size
+        seen = [np.asarray(preprocess.crop(one)).astype(int) for one in (image, open_image(path))]
+        apart = abs(seen[0] - seen[1])
+        assert apart.mean() < 0.6  # of 255
+        assert np.percentile(apart, 99.9) <= 5

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnviz.choices import Reduce
+from cnnviz import maps as maps_module
+from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
-from cnnviz.maps import LayerMaps, look, plan_layers
+from cnnviz.maps import LayerMaps, check_precision, look, plan_layers
 from cnnviz.models import LoadedModel
 from cnnviz.selection import ChannelSpec, parse_channels
 
@@ -269,3 +270,31 @@ def test_the_grad_mode_is_restored(conv: LoadedModel) -> None:
     see(conv, ["0"])
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind", "digits"),
+    [(Precision.BF16, torch.bfloat16, 8), (Precision.FP16, torch.float16, 11)],
+)
+def test_a_precision_rounds_products_to_its_digits(
+    as_model: LoadToy, precision: Precision, kind: torch.dtype, digits: int
+) -> None:
+    model = as_model(nn.Conv2d(3, 4, 1), size=(8, 8))
+    toy = as_model(nn.Sequential(model.module), size=(8, 8))
+    plans, _ = plan_layers(toy, ["0"], parse_channels("all"), Reduce.NONE)
+    pictures = torch.rand(2, 3, 8, 8)
+    exact = look(toy, pictures, plans)[1][0].values
+    rough = look(toy, pictures, plans, precision)[1][0].values
+    assert rough.dtype == np.float32
+    assert (rough == torch.from_numpy(rough).to(kind).float().numpy()).all()
+    assert not np.array_equal(rough, exact)
+    assert np.allclose(rough, exact, rtol=0, atol=4 * abs(exact).max() / 2**digits)
+
+
+def test_a_precision_that_the_device_lacks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    check_precision(Precision.FP32, cpu)
+    monkeypatch.setattr(maps_module, "_precisions", lambda _: [Precision.FP32, Precision.FP16])
+    check_precision(Precision.FP16, cpu)
+    with pytest.raises(UsageError, match="cpu does not compute in bf16; choose from fp32, fp16"):
+        check_precision(Precision.BF16, cpu)

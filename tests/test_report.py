@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from cnnviz.batch import Outcome, RunResult
 from cnnviz.checks import parse_rules
 from cnnviz.choices import Reduce
 from cnnviz.images import ImageSource
@@ -21,6 +21,7 @@ from cnnviz.report.maps import MapsReport
 from cnnviz.report.table import tables
 from cnnviz.selection import parse_channels
 from cnnviz.statistics import Statistics
+from cnnviz.tally import Outcome, RunResult
 
 LoadToy = Callable[..., LoadedModel]
 NAN = float("nan")
@@ -37,7 +38,7 @@ def plans_of(model: LoadedModel) -> list[LayerPlan]:
 
 def some(*, nan: int = 0, dead: int = 0) -> Statistics:
     high = np.array([0.0] * dead + [1.0] * (2 - dead))
-    return Statistics(8, 0.25, 2.0, 4, nan, 0, np.zeros(2), high, 4, 0)
+    return Statistics(8, Fraction(2), Fraction(5, 2), 4, nan, 0, np.zeros(2), high, 4, 0)
 
 
 def report(
@@ -50,8 +51,7 @@ def report(
 ) -> MapsReport:
     plans = plans_of(model)
     outcomes = [
-        Outcome(ImageSource(Path("in") / key, key), (out / key / "0.png", out / key / "1.png"))
-        for key in keys
+        Outcome(ImageSource(Path("in") / key, key), out, ("0.png", "1.png")) for key in keys
     ]
     outcomes += [Outcome(ImageSource(Path(key), key), error=f"{key} is broken") for key in failed]
     result = RunResult(tuple(outcomes), statistics)
@@ -85,7 +85,9 @@ def test_the_document_has_the_keys_of_the_contract(model: LoadedModel) -> None:
 
 
 def test_the_document_is_json_that_every_parser_reads(model: LoadedModel) -> None:
-    nothing = Statistics(0, NAN, 0.0, 0, 8, 0, np.full(2, NAN), np.full(2, NAN), 4, 0)
+    nothing = Statistics(
+        0, Fraction(0), Fraction(0), 0, 8, 0, np.full(2, NAN), np.full(2, NAN), 4, 0
+    )
     text = to_json(report(model, nothing, some()).document())
     assert "NaN" not in text
     assert text.endswith("}\n")

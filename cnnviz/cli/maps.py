@@ -1,13 +1,15 @@
 """`cnnviz maps`: feature maps of photos as PNG grids."""
 
+import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cnnviz.checks import parse_rules
-from cnnviz.choices import Normalize, Reduce
+from cnnviz.choices import Normalize, Precision, Reduce
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED, TRIPPED
 from cnnviz.errors import UsageError
@@ -84,6 +86,27 @@ def maps(
             help="Threads that decode and draw.", show_default="one per core",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", rich_help_panel=_FOLDERS,
+            help="Go on with the run that OUT is of: what is finished is not done again.",
+        ),
+    ] = False,
+    max_failures: Annotated[
+        int | None,
+        typer.Option(
+            "--max-failures", min=1, metavar="N", rich_help_panel=_FOLDERS,
+            help="Stop after N photos that failed.", show_default="never",
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            "--precision", rich_help_panel=_FOLDERS,
+            help="In which numbers the network computes, where the device has them.",
+        ),
+    ] = Precision.FP32,
     fail_on: Annotated[
         list[str],
         typer.Option(
@@ -104,10 +127,12 @@ def maps(
 ) -> None:  # fmt: skip
     """Write the feature maps of photos as labelled PNG grids, with an overview and a table.
 
-    OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers.
+    OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers. A run that
+    was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
-    from cnnviz.files import check_folder
+    from cnnviz.files import check_folder, only_run
     from cnnviz.images import find_images, parse_input_size
+    from cnnviz.ranks import find_place
     from cnnviz.render.palette import check_cmap
     from cnnviz.selection import parse_channels, split_patterns
 
@@ -122,36 +147,49 @@ def maps(
     if len(weights) > 1 and (spec.top or overlay):
         what = "--overlay" if overlay else f"--channels {channels}"
         raise UsageError(f"{what} is for one network; the maps of several stand side by side")
-    sources = find_images(_paths(inputs), exclude=out)
+    place = find_place(os.environ)
+    sources = find_images(_paths(inputs), exclude=out) if place.first else []
     check_folder(out)
 
-    from cnnviz.batch import MapsJob, run_maps
-    from cnnviz.cli.output import Output
-    from cnnviz.maps import plan_layers
-    from cnnviz.models import load_model
-    from cnnviz.pictures import Style
-    from cnnviz.report.maps import MapsReport
+    with only_run(out) if place.first else nullcontext():
+        from cnnviz.batch import MapsJob
+        from cnnviz.cli.output import Output
+        from cnnviz.maps import check_precision, plan_layers
+        from cnnviz.models import load_model
+        from cnnviz.pictures import Style
+        from cnnviz.report.maps import MapsReport
+        from cnnviz.runs import run_folder
+        from cnnviz.team import joined
 
-    output = Output(quiet=quiet, verbose=verbose)
-    one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce
-    with output.data_only(), output.progress("photos", len(sources)) as advance:
-        *earlier, network = (
-            load_model(
-                model, one, device=device, input_size=size, seed=seed,
-                progress=output.shows_progress,
-            )
-            for one in weights
-        )  # fmt: skip
-        plans, skipped = plan_layers(network, patterns, spec, one_map)
-        style = Style(normalize, cmap, overlay, frames)
-        job = MapsJob(network, plans, style, out, save_activations, earlier)
-        result = run_maps(
-            job, sources, batch_size=batch_size, workers=workers, on_done=lambda _: advance()
-        )
-    report = MapsReport(network, plans, skipped, result, rules, out, earlier)
-    report.write_manifest()
-    _tell(report, output, as_json=json)
-    raise typer.Exit(TRIPPED if report.tripped else FAILED if report.failed else DONE)
+        output = Output(quiet=quiet, verbose=verbose)
+        one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce
+        with (
+            output.data_only(),
+            output.progress("photos", len(sources)) as advance,
+            joined(place) as team,
+        ):
+            *earlier, network = (
+                load_model(
+                    model, one, device=team.device(device), input_size=size, seed=seed,
+                    progress=output.shows_progress,
+                )
+                for one in weights
+            )  # fmt: skip
+            check_precision(precision, network.device)
+            plans, skipped = plan_layers(network, patterns, spec, one_map)
+            style = Style(normalize, cmap, overlay, frames)
+            job = MapsJob(network, plans, style, out, save_activations, earlier, precision)
+            result = run_folder(
+                job, sources, team, resume=team.any(resume or place.restarted),
+                max_failures=max_failures, batch_size=batch_size, workers=workers,
+                on_done=advance,
+            )  # fmt: skip
+        if result is None:  # the first process tells it all
+            raise typer.Exit(DONE)
+        report = MapsReport(network, plans, skipped, result, rules, out, earlier)
+        report.write_manifest()
+        _tell(report, output, as_json=json)
+        raise typer.Exit(TRIPPED if report.tripped else FAILED if report.failed else DONE)
 
 
 def _paths(inputs: list[str]) -> list[Path]:

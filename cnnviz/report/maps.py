@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from cnnviz.batch import RunResult
 from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Rule
 from cnnviz.files import write_atomically
@@ -21,6 +20,7 @@ from cnnviz.report.document import (
     to_json,
 )
 from cnnviz.statistics import Statistics
+from cnnviz.tally import RunResult
 
 
 @dataclass(frozen=True)

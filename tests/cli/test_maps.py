@@ -35,7 +35,10 @@ class TestFiles:
     def test_one_photo_gives_a_grid_per_layer_an_overview_and_a_manifest(self, cli, tiny):
         run = cli("maps", "a.jpg", *tiny)
         assert run.code == 0
-        names = ["a.jpg/overview.png", "a.jpg/relu#2.png", "a.jpg/relu.png", "manifest.json"]
+        names = [
+            "a.jpg/overview.png", "a.jpg/relu#2.png", "a.jpg/relu.png", "manifest.json",
+            "manifest.jsonl",
+        ]  # fmt: skip
         assert files_below(Path("cnnviz-out")) == names
         with Image.open("cnnviz-out/a.jpg/relu.png") as grid:
             assert (grid.format, grid.mode) == ("PNG", "P")

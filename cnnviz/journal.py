@@ -1,0 +1,254 @@
+"""`manifest.jsonl`: a line for each finished photo, written at once, so that a run can go on.
+
+    {"run": ..., "settings": {...}, "statistics": [...]}            the first line
+    {"path": ..., "key": ..., "outputs": [...], "error": null, "statistics": [...]}
+
+The statistics of the first line are those of lines without any. A line's `low` and `high` hold
+only what no line before it had: a photo seldom has a new extreme. Of several processes each writes
+a part of its own, `manifest.1.jsonl` and so on, whose first line has the same `run`.
+"""
+
+import dataclasses
+import errno
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from cnnviz.errors import OutputError
+from cnnviz.files import write_atomically
+from cnnviz.statistics import Statistics
+from cnnviz.tally import Outcome, RunResult, Tally, merge_totals, same_names
+
+_PART = re.compile(r"manifest\.\d+\.jsonl")
+
+Settings = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier runs wrote.
+
+    Attributes:
+        settings: What they were given.
+        totals: The statistics of all photos in `files`, per layer plan.
+        files: The names of each photo's files, by its key; photos that failed are left out.
+    """
+
+    settings: Settings
+    totals: tuple[Statistics, ...]
+    files: Mapping[str, tuple[str, ...]]
+
+
+class Journal(Tally):
+    """A tally that is on disk as soon as a photo is in it."""
+
+    def __init__(
+        self,
+        out: Path,
+        run: str,
+        rank: int,
+        outcomes: Iterable[Outcome] = (),
+        totals: Sequence[Statistics] = (),
+        counted: Iterable[str] = (),
+    ) -> None:
+        """Open this process's part for what comes.
+
+        Args:
+            out: The output folder, where `start_journal` was called.
+            run: What that was called with.
+            rank: The number of this process; the first one goes on with `manifest.jsonl`.
+            outcomes: As for `Tally`; they are in `manifest.jsonl` already.
+            totals: As for `Tally`; likewise.
+            counted: As for `Tally`.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        super().__init__(outcomes, totals, counted)
+        self._path = _part(out, rank)
+        if rank:
+            write_atomically(self._path, _line({"run": run}))
+        try:
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        """Return the journal."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def add(self, outcome: Outcome, found: Sequence[Statistics]) -> None:
+        """Take in a photo, and write its line.
+
+        Raises:
+            OutputError: If the disk is full or the file cannot be written.
+        """
+        before = self.totals or [None] * len(found)
+        super().add(outcome, found)
+        entries = (
+            [_entry(*one) for one in zip(found, before, self.totals, strict=True)]
+            if self.counts(outcome)
+            else []
+        )
+        line = _line({**_about(outcome), "statistics": entries})
+        try:
+            # In one piece: whatever happens then, at most the last line is cut.
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self._path}: {error.strerror}; go on later with --resume"
+            ) from error
+
+
+def start_journal(
+    out: Path,
+    run: str,
+    settings: Settings,
+    outcomes: Iterable[Outcome] = (),
+    totals: Sequence[Statistics] = (),
+) -> None:
+    """Begin a run's `manifest.jsonl`, and remove what an earlier run ended with.
+
+    Args:
+        out: The output folder.
+        run: What no other run has.
+        settings: What the pictures depend on.
+        outcomes: What is kept of earlier runs.
+        totals: The statistics of those.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    _write(out, {"run": run, "settings": settings}, totals, outcomes)
+    _remove(out, "manifest.json")
+
+
+def finish_journal(out: Path, settings: Settings, result: RunResult) -> None:
+    """Make one `manifest.jsonl` of all parts, in the order of the photos.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    _write(out, {"settings": settings}, result.statistics, result.outcomes)
+
+
+def read_journal(out: Path) -> Past | None:
+    """Return what earlier runs left in a folder; None where there is nothing to go on from.
+
+    A line that is cut or damaged is read past: its photo is not among the result.
+    """
+    head, *lines = [*_lines(_part(out, 0))] or [{}]
+    if "settings" not in head:
+        return None
+    totals = tuple(map(_statistics, head["statistics"]))
+    for part in sorted(_parts(out)):
+        first, *more = [*_lines(part)] or [{}]
+        # A part of a run before that one is in the totals already.
+        lines += more if first.get("run") == head.get("run") else []
+    files = {}
+    for line in lines:
+        if line["error"] is None:
+            totals = merge_totals(totals, [*map(_statistics, line.get("statistics", ()))])
+            names = tuple(output.rpartition("/")[2] for output in line["outputs"])
+            files[line["key"]] = same_names(names)
+    return Past(head["settings"], totals, files)
+
+
+def _write(
+    out: Path,
+    head: Mapping[str, object],
+    totals: Sequence[Statistics],
+    outcomes: Iterable[Outcome],
+) -> None:
+    """Replace all parts by one file, whose first line has the statistics."""
+    entries = [_entry(total, None, total) for total in totals]
+    first = _line({**head, "statistics": entries})
+    write_atomically(_part(out, 0), b"".join((first, *(_line(_about(one)) for one in outcomes))))
+    for part in _parts(out):
+        _remove(out, part.name)
+
+
+def _part(out: Path, rank: int) -> Path:
+    return out / (f"manifest.{rank}.jsonl" if rank else "manifest.jsonl")
+
+
+def _parts(out: Path) -> list[Path]:
+    return [path for path in out.glob("manifest.*.jsonl") if _PART.fullmatch(path.name)]
+
+
+def _remove(out: Path, name: str) -> None:
+    try:
+        (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot remove {out / name}: {error.strerror}") from error
+
+
+def _about(outcome: Outcome) -> dict[str, object]:
+    return {
+        "path": str(outcome.source.path),
+        "key": outcome.source.key,
+        "outputs": [path.as_posix() for path in outcome.outputs],
+        "error": outcome.error,
+    }
+
+
+def _line(content: Mapping[str, object]) -> bytes:
+    return json.dumps(content, allow_nan=False).encode() + b"\n"
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the whole lines of a file that may not exist."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+    for line in data.split(b"\n")[:-1]:
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(content, dict):
+            yield content
+
+
+def _entry(found: Statistics, before: Statistics | None, after: Statistics) -> dict[str, object]:
+    """Return what `found` adds to the statistics `before` it, which then are `after`."""
+    entry: dict[str, object] = {"channels": len(found.low)}
+    for field in dataclasses.fields(Statistics):
+        value = getattr(found, field.name)
+        if isinstance(value, np.ndarray):
+            now = getattr(after, field.name)
+            new = ~np.isnan(now)
+            if before is not None:
+                new &= now != getattr(before, field.name)
+            entry[field.name] = {str(i): float(now[i]) for i in np.flatnonzero(new)}
+        else:
+            entry[field.name] = str(value) if isinstance(value, Fraction) else value
+    return entry
+
+
+def _statistics(entry: Mapping[str, Any]) -> Statistics:
+    """Return what `_entry` was given, with NaN for extremes that others have."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Statistics):
+        value = entry[field.name]
+        if isinstance(value, dict):
+            array = np.full(entry["channels"], np.nan)
+            array[[int(i) for i in value]] = [*value.values()]
+            value = array
+        values[field.name] = Fraction(value) if isinstance(value, str) else value
+    return Statistics(**values)

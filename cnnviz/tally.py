@@ -1,0 +1,101 @@
+"""What became of the photos of a run."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from cnnviz.images import ImageSource
+from cnnviz.statistics import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one photo.
+
+    Attributes:
+        source: The photo.
+        folder: The output folder.
+        files: The names of the files written for it, in its own folder below that.
+        error: Why it failed; None where it did not.
+    """
+
+    source: ImageSource
+    folder: Path = Path()
+    files: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files written for it."""
+        return tuple(self.folder / self.source.key / name for name in self.files)
+
+
+@lru_cache(maxsize=64)
+def same_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one tuple for all photos that have files of these names, as nearly all have."""
+    return names
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of all photos.
+
+    Attributes:
+        outcomes: One per photo, in the order given.
+        statistics: One per layer plan, over all photos that did not fail, the plans of one
+            checkpoint after those of the other; empty where there is no such photo.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    statistics: tuple[Statistics, ...]
+
+
+class Tally:
+    """What became of the photos so far.
+
+    Attributes:
+        outcomes: By the photo's key.
+        totals: One per layer plan, as in `RunResult`.
+    """
+
+    def __init__(
+        self,
+        outcomes: Iterable[Outcome] = (),
+        totals: Sequence[Statistics] = (),
+        counted: Iterable[str] = (),
+    ) -> None:
+        """Start, or go on.
+
+        Args:
+            outcomes: Of photos that are finished.
+            totals: Their statistics.
+            counted: Keys of photos that are in `totals` though they are not finished.
+        """
+        self.outcomes = {outcome.source.key: outcome for outcome in outcomes}
+        self.totals = tuple(totals)
+        self._counted = frozenset(counted)
+
+    def add(self, outcome: Outcome, found: Sequence[Statistics]) -> None:
+        """Take in a photo, and its statistics where it did not fail."""
+        self.outcomes[outcome.source.key] = outcome
+        if self.counts(outcome):
+            self.totals = merge_totals(self.totals, found)
+
+    def counts(self, outcome: Outcome) -> bool:
+        """Return whether a photo's statistics are to be added."""
+        return outcome.error is None and outcome.source.key not in self._counted
+
+    def result(self, sources: Iterable[ImageSource]) -> RunResult:
+        """Return what became of those of the photos that were taken in."""
+        keys = [source.key for source in sources if source.key in self.outcomes]
+        return RunResult(tuple(self.outcomes[key] for key in keys), self.totals)
+
+
+def merge_totals(
+    totals: Sequence[Statistics], more: Sequence[Statistics]
+) -> tuple[Statistics, ...]:
+    """Return the statistics of two sets of photos, either of which may be empty."""
+    if not totals or not more:
+        return tuple(totals or more)
+    return tuple(one.merge(other) for one, other in zip(totals, more, strict=True))

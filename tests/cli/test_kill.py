@@ -1,0 +1,120 @@
+"""Runs that are killed at any moment and go on: in the end, the tree of a run that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fcntl", reason="needs Unix")
+
+PHOTOS = 40
+COMMAND = (
+    sys.executable, "-m", "cnnviz", "maps", "photos", "-m", "net.py:tiny", "--input-size", "32",
+    "-l", "conv1,relu", "--batch-size", "4", "-o", "out",
+)  # fmt: skip
+JOURNAL, MANIFEST = Path("out/manifest.jsonl"), Path("out/manifest.json")
+
+
+def tree(root):
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in Path(root).rglob("*")
+        if path.is_file()
+    }
+
+
+def finished():
+    """Return the lines of photos that are finished, by key."""
+    text = JOURNAL.read_text("utf-8") if JOURNAL.exists() else ""
+    whole = [json.loads(line) for line in text.split("\n")[1:-1]]
+    return {line["key"]: line for line in whole if line["error"] is None}
+
+
+def times(lines):
+    """Return when each of the files of finished photos was written."""
+    return {
+        path: Path(path).stat().st_mtime_ns for line in lines.values() for path in line["outputs"]
+    }
+
+
+def kill_one_run(moments, *, early):
+    """Start or resume a run and kill it, workers and all; return whether it was still running.
+
+    Args:
+        moments: Where random numbers come from.
+        early: Kill before the first photo, while it starts.
+    """
+    before = JOURNAL.stat().st_ino if JOURNAL.exists() else None
+    with subprocess.Popen(
+        [*COMMAND, "--resume"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as child:
+        if early:
+            time.sleep(moments.uniform(0, 2))
+        else:
+            while child.poll() is None and not (
+                JOURNAL.exists() and JOURNAL.stat().st_ino != before
+            ):
+                time.sleep(0.001)
+            time.sleep(moments.uniform(0, 0.12))
+        running = child.poll() is None
+        os.killpg(child.pid, signal.SIGKILL)
+    return running
+
+
+@pytest.fixture
+def undisturbed(here, photo, monkeypatch):
+    """Return the tree of a run in peace; then stand where another one can be made."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name in ("peace", "war"):
+        for i in range(PHOTOS):
+            photo(Path(name, "photos", f"{i}.jpg"), seed=i)
+        Path(name, "photos", "broken.jpg").write_text("no picture")
+        Path(name, "net.py").write_text(Path("net.py").read_text())
+    done = subprocess.run(COMMAND, cwd="peace", capture_output=True, check=False)
+    assert done.returncode == 1, done.stderr
+    monkeypatch.chdir(here / "war")
+    return tree(here / "peace" / "out")
+
+
+def survive(kills, undisturbed, seed):
+    """Kill runs, each of which goes on from the last, until one of them reaches its end."""
+    moments = random.Random(seed)
+    killed, kept = 0, {}
+    while killed < kills and kill_one_run(moments, early=moments.random() < 0.15):
+        killed += 1
+        lines = finished()
+        assert kept.items() <= times(lines).items(), "what is finished is not done again"
+        kept = times(lines)
+        for path in kept:
+            name = Path(path).relative_to("out").as_posix()
+            assert Path(path).read_bytes() == undisturbed[name]
+        if MANIFEST.exists():  # it comes last: there is nothing left to disturb
+            break
+    done = subprocess.run([*COMMAND, "--resume"], capture_output=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert b"1 of 41 photos failed" in done.stderr
+    assert kept.items() <= times(finished()).items()
+    assert tree("out") == undisturbed
+    return killed
+
+
+def test_three_kills_leave_no_trace(undisturbed):
+    assert survive(3, undisturbed, seed=3) == 3
+
+
+@pytest.mark.slow
+def test_fifty_kills_leave_no_trace(undisturbed):
+    killed = seed = 0
+    while killed < 50:
+        killed += survive(50 - killed, undisturbed, seed)
+        seed += 1
+        subprocess.run(["rm", "-r", "out"], check=True)
