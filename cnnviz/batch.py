@@ -23,7 +23,7 @@ from cnnviz.maps import LayerMaps, LayerPlan, look
 from cnnviz.models import LoadedModel
 from cnnviz.pictures import Photo, Style, draw_layers
 from cnnviz.series import draw_series
-from cnnviz.statistics import Statistics
+from cnnviz.statistics import Statistics, measure
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -59,10 +59,12 @@ class RunResult:
         outcomes: One per photo, in the order given.
         statistics: One per layer plan, over all photos, the plans of one checkpoint after those of
             the other; empty where no photo got that far.
+        input: Of what the network got, all photos together; None likewise.
     """
 
     outcomes: tuple[Outcome, ...]
     statistics: tuple[Statistics, ...]
+    input: Statistics | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class _Decoded:
     source: ImageSource
     photo: Photo
     pixels: NDArray[np.float32]
+    statistics: Statistics
 
 
 def run_maps(
@@ -141,7 +144,8 @@ def run_maps(
                         drawing.append(item)
                         continue
                     snapshots = next(views)
-                    totals = _add_up(totals, [maps for one in snapshots for maps in one])
+                    layers = [maps.statistics for one in snapshots for maps in one]
+                    totals = _add_up(totals, [item.statistics, *layers])
                     files = _start_drawing(pool, job, item, snapshots)
                     drawing.append((item.source, files))
                 # The next batch runs while these are drawn.
@@ -150,7 +154,7 @@ def run_maps(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return RunResult(tuple(outcomes), tuple(totals))
+    return RunResult(tuple(outcomes), tuple(totals[1:]), totals[0] if totals else None)
 
 
 @contextmanager
@@ -198,7 +202,9 @@ def _decode(job: MapsJob, source: ImageSource) -> _Decoded | Outcome:
     except InputError as error:
         return Outcome(source, error=str(error))
     photo = Photo(source.key, seen, whole if job.style.overlay else None, whole.size)
-    return _Decoded(source, photo, job.model.preprocess.normalize(seen))
+    pixels = job.model.preprocess.normalize(seen)
+    (statistics,), _ = measure(torch.from_numpy(pixels[None]))
+    return _Decoded(source, photo, pixels, statistics)
 
 
 def _look(job: MapsJob, group: Sequence[_Decoded | Outcome]) -> list[Snapshots]:
@@ -209,10 +215,9 @@ def _look(job: MapsJob, group: Sequence[_Decoded | Outcome]) -> list[Snapshots]:
     return list(zip(*(look(model, batch, job.plans) for model in job.models), strict=True))
 
 
-def _add_up(totals: list[Statistics], layers: Sequence[LayerMaps]) -> list[Statistics]:
-    new = [maps.statistics for maps in layers]
-    if not totals or not new:
-        return totals or new
+def _add_up(totals: list[Statistics], new: list[Statistics]) -> list[Statistics]:
+    if not totals:
+        return new
     return [total.merge(one) for total, one in zip(totals, new, strict=True)]
 
 

@@ -29,6 +29,11 @@ class Health:
         what: What they are called.
         blank: On how many pictures the whole layer had one and the same value.
         noise: How far filters are from smooth; None where that means nothing.
+        saturated: The share of values at a bound of an activation function; None where there is
+            no bound.
+        largest: The largest finite value without its sign.
+        gradient: The norm of the gradient there, relative to that at the network's output; None
+            where it was not measured.
     """
 
     nan: int
@@ -38,6 +43,9 @@ class Health:
     what: str
     blank: int = 0
     noise: float | None = None
+    saturated: float | None = None
+    largest: float = 0.0
+    gradient: float | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ ROOT = Path(cnnviz.__file__).parent
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
-        "selection", "files", "config", "catalog", "checks", "layout", "images",
+        "selection", "files", "config", "catalog", "checks", "symptoms", "layout", "images",
         "receptive_field", "receptive_field.taps", "receptive_field.algebra",
         "receptive_field.field",
     ),
@@ -30,8 +30,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "checkpoints", "models", "kernels", "tracer", "hooks", "statistics", "diagnosis", "maps",
-        "filters",
+        "checkpoints", "models", "kernels", "tracer", "hooks", "saturation", "statistics",
+        "diagnosis", "maps", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",

@@ -114,6 +114,22 @@ def test_statistics_are_those_of_all_good_photos(
     assert found.min == pytest.approx(values.min())
 
 
+def test_the_input_is_measured_as_the_network_gets_it(
+    model: LoadedModel, folder: Path, tmp_path: Path
+) -> None:
+    odd = replace(model, preprocess=replace(model.preprocess, mean=(0.4,) * 3, std=(0.2,) * 3))
+    found = run_maps(job(odd, tmp_path), find_images([folder / "0.png", folder / "1.png"])).input
+    seen = []
+    for name in ("0.png", "1.png"):
+        with Image.open(folder / name) as image:
+            seen.append(np.asarray(model.preprocess.crop(image.convert("RGB"))) / 255)
+    values = (np.stack(seen) - 0.4) / 0.2
+    assert found is not None
+    assert (found.values, found.nan) == (values.size, 0)
+    assert found.mean == pytest.approx(values.mean(), rel=1e-5)
+    assert found.std == pytest.approx(values.std(), rel=1e-5)
+
+
 def write_tree(work: MapsJob, folder: Path, **options: int | None) -> dict[str, bytes]:
     run_maps(work, find_images([folder]), **options)
     return tree(work.out)

@@ -21,6 +21,16 @@ from cnnviz.report.document import (
     to_json,
 )
 from cnnviz.statistics import Statistics
+from cnnviz.symptoms import input_symptoms, symptoms
+
+_COLUMNS = (
+    "layer", "weights", "shape", "field", "stride", "min", "mean", "max", "std", "zeros", "dead",
+    "sat.", "look", "file",
+)  # fmt: skip
+# Which columns a table does without, on narrower and narrower terminals.
+_WITHOUT = (
+    (), ("file",), ("file", "field", "stride"), ("file", "field", "stride", "min", "std"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,7 @@ class MapsReport:
             "model": self.model.name,
             "weights": self._weights if self.earlier else self.model.weights,
             "input_shape": [1, 3, rows, columns],
+            "input": _input(self.result.input),
             "layers": [_layer(*layer) for layer in self._layers],
             "skipped": [
                 {"name": s.record.name, "call": s.record.call, "reason": s.reason}
@@ -125,32 +136,44 @@ class MapsReport:
 
     def tables(self) -> list[Table]:
         """Return one row per layer, with fewer and fewer columns for narrow terminals."""
-        return [self._table(without) for without in ((), ("file",), ("file", "field", "stride"))]
+        return [self._table(without) for without in _WITHOUT]
 
     def _table(self, without: Sequence[str]) -> Table:
         table = Table(box=None, header_style="bold", pad_edge=False)
         names = dict(zip(self._weights, checkpoint_names(self._weights), strict=True))
-        rows = [
+        rows = [self._input_row(self.result.input)] if self.result.input else []
+        rows += [
             {
                 "layer": escape(plan.record.label),
                 **({"weights": escape(names[weights])} if self.earlier else {}),
                 **_row(plan, found),
+                "look": ", ".join(symptoms(found.health)),
                 "file": escape((self._folder / plan.file_name).as_posix()),
             }
             for plan, weights, found in self._layers
             if found
         ]
-        titles = [title for title in rows[0] if title not in without] if rows else []
+        # A column that says nothing is left out.
+        titles = [t for t in _COLUMNS if t not in without and any(row.get(t) for row in rows)]
         for title in titles:
-            text = title in ("layer", "weights", "file")
-            style = "cyan" if title == "layer" else ""
+            text = title in ("layer", "weights", "file", "look")
+            style = {"layer": "cyan", "look": "yellow"}.get(title, "")
             table.add_column(
                 title, style=style, justify="left" if text else "right",
                 no_wrap=not text, overflow="fold",
             )  # fmt: skip
         for row in rows:
-            table.add_row(*(row[title] for title in titles))
+            table.add_row(*(row.get(title, "") for title in titles))
         return table
+
+    def _input_row(self, found: Statistics) -> dict[str, str]:
+        rows, columns = self.model.preprocess.input_size
+        return {
+            "layer": "input",
+            "shape": f"3×{rows}×{columns}",
+            **_values(found),
+            "look": ", ".join(input_symptoms(found.health, found.mean, found.std)),
+        }
 
     @property
     def _folder(self) -> Path:
@@ -168,23 +191,47 @@ def _layer(plan: LayerPlan, weights: str, found: Statistics | None) -> dict[str,
         "weights": weights,
         "output_shape": list(record.output_shape),
         "receptive_field": field_entry(record.receptive_field),
-        "stats": None
-        if found is None
-        else {**statistics_entry(found), "dead_channels": found.dead_channels},
+        "stats": None if found is None else _stats(found),
+        "look": [] if found is None else symptoms(found.health),
     }
 
 
+def _stats(found: Statistics) -> dict[str, object]:
+    shares = {f"{bound:g}": share for bound, share in found.bound_fractions.items()}
+    return {
+        **statistics_entry(found),
+        "dead_channels": found.dead_channels,
+        "saturated_fraction": found.saturated_fraction,
+        "bound_fractions": shares,
+    }
+
+
+def _input(found: Statistics | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    look = input_symptoms(found.health, found.mean, found.std)
+    return {"stats": statistics_entry(found), "look": look}
+
+
 def _row(plan: LayerPlan, found: Statistics) -> dict[str, str]:
-    broken = found.nan + found.infinite
     dead = f"{found.dead_channels}/{len(found.low)}"
     field, stride = field_texts(plan.record.receptive_field)
     return {
         "shape": "×".join(map(str, plan.record.output_shape[1:])),
         "field": field,
         "stride": stride,
+        **_values(found),
+        "dead": f"[red]{dead}[/red]" if found.dead_channels else dead,
+        "sat.": "" if found.saturated_fraction is None else f"{found.saturated_fraction:.0%}",
+    }
+
+
+def _values(found: Statistics) -> dict[str, str]:
+    broken = found.nan + found.infinite
+    return {
         "min": f"{found.min:.3g}",
         "mean": f"{found.mean:.3g}",
         "max": f"{found.max:.3g}",
+        "std": f"{found.std:.3g}",
         "zeros": f"[red]{broken} NaN[/red]" if broken else f"{found.zero_fraction:.0%}",
-        "dead": f"[red]{dead}[/red]" if found.dead_channels else dead,
     }

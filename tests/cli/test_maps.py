@@ -156,7 +156,9 @@ class TestDocument:
 class TestTalk:
     def test_the_table_is_on_stdout_and_the_summary_on_stderr(self, cli, tiny):
         run = cli("maps", "a.jpg", *tiny)
-        assert [line.split()[0] for line in run.stdout.splitlines()] == ["layer", "relu", "relu#2"]
+        assert [line.split()[0] for line in run.stdout.splitlines()] == [
+            "layer", "input", "relu", "relu#2",
+        ]  # fmt: skip
         assert run.stderr.startswith("3 files in cnnviz-out")
 
     def test_quiet_says_nothing_on_stderr(self, cli, tiny):
@@ -394,6 +396,7 @@ class TestCheckpoints:
         rows = run.stdout.splitlines()
         assert rows[0].split()[:2] == ["layer", "weights"]
         assert [row.split()[:2] for row in rows[1:]] == [
+            ["input", "3×32×32"],
             ["conv1", "epoch1"], ["conv1", "epoch5"], ["head", "epoch1"], ["head", "epoch5"],
         ]  # fmt: skip
 
