@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cnnviz.catalog import checkpoint_names
 from cnnviz.errors import InputError, OutputError
 from cnnviz.files import write_atomically
+from cnnviz.gradients import Target, add_gradients
 from cnnviz.images import ImageSource, open_image
 from cnnviz.maps import LayerMaps, LayerPlan, look
 from cnnviz.models import LoadedModel
@@ -78,6 +79,7 @@ class MapsJob:
         out: The output folder.
         save_activations: Whether the kept maps are also saved as numbers.
         earlier: The network with other weights, whose maps stand above those of `model`.
+        target: The score whose gradients are also taken.
     """
 
     model: LoadedModel
@@ -86,6 +88,7 @@ class MapsJob:
     out: Path
     save_activations: bool = False
     earlier: Sequence[LoadedModel] = ()
+    target: Target | None = None
 
     @property
     def models(self) -> tuple[LoadedModel, ...]:
@@ -212,7 +215,10 @@ def _look(job: MapsJob, group: Sequence[_Decoded | Outcome]) -> list[Snapshots]:
     if not pixels:
         return []
     batch = torch.from_numpy(np.stack(pixels))
-    return list(zip(*(look(model, batch, job.plans) for model in job.models), strict=True))
+    views = [look(model, batch, job.plans) for model in job.models]
+    if job.target:
+        views[-1] = add_gradients(job.model, batch, views[-1], job.target)
+    return list(zip(*views, strict=True))
 
 
 def _add_up(totals: list[Statistics], new: list[Statistics]) -> list[Statistics]:

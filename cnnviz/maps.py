@@ -18,7 +18,7 @@ from cnnviz.selection import ChannelSpec, select_layers
 from cnnviz.statistics import Statistics, measure
 from cnnviz.tracer import LayerRecord, trace_module
 
-_REDUCTIONS: dict[Reduce, Callable[[Tensor], Tensor]] = {
+REDUCTIONS: dict[Reduce, Callable[[Tensor], Tensor]] = {
     Reduce.MEAN: lambda maps: maps.mean(dim=1, keepdim=True),
     Reduce.MAX: lambda maps: maps.amax(dim=1, keepdim=True),
     Reduce.SUM: lambda maps: maps.sum(dim=1, keepdim=True),
@@ -66,6 +66,22 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class LayerGradient:
+    """How the score of a class depends on what a layer gave for one picture.
+
+    Attributes:
+        values: (K, H, W) float32, the gradient of the score with respect to the kept channels, or
+            reduced as they are.
+        number: The class.
+        relative: The norm over all channels, relative to that at the network's output.
+    """
+
+    values: NDArray[np.float32]
+    number: int
+    relative: float
+
+
+@dataclass(frozen=True)
 class LayerMaps:
     """What one layer gave for one picture.
 
@@ -77,6 +93,7 @@ class LayerMaps:
         mean: (H, W) float32, the mean over all channels of the layer.
         active: The share of values above zero, over all channels.
         statistics: Over all channels.
+        gradient: Where it was asked for.
     """
 
     plan: LayerPlan
@@ -85,6 +102,7 @@ class LayerMaps:
     mean: NDArray[np.float32]
     active: float
     statistics: Statistics
+    gradient: LayerGradient | None = None
 
 
 def plan_layers(
@@ -196,7 +214,7 @@ def _pick(maps: Tensor, plan: LayerPlan) -> tuple[NDArray[np.float32], list[tupl
     else:
         maps = maps[:, numbers]
     if plan.reduce is not Reduce.NONE:
-        maps = _REDUCTIONS[plan.reduce](maps)
+        maps = REDUCTIONS[plan.reduce](maps)
         channels = [()] * len(maps)
     copy = maps.to("cpu", copy=True, memory_format=torch.contiguous_format)
     return copy.numpy(), channels

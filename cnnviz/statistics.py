@@ -15,6 +15,39 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class GradientNorms:
+    """Norms of the gradient of a score with respect to a layer's output.
+
+    Attributes:
+        pictures: How many were measured.
+        norms: Sum of their norms.
+        relatives: Sum of their norms relative to those at the network's output.
+    """
+
+    pictures: int
+    norms: float
+    relatives: float
+
+    def merge(self, other: "GradientNorms") -> "GradientNorms":
+        """Return the norms of both sets of pictures together."""
+        return GradientNorms(
+            self.pictures + other.pictures,
+            self.norms + other.norms,
+            self.relatives + other.relatives,
+        )
+
+    @property
+    def norm(self) -> float:
+        """The mean norm."""
+        return self.norms / self.pictures
+
+    @property
+    def relative(self) -> float:
+        """The mean norm relative to that at the network's output."""
+        return self.relatives / self.pictures
+
+
+@dataclass(frozen=True)
 class Statistics:
     """Statistics of a layer's outputs; those of two sets of pictures can be merged.
 
@@ -31,6 +64,7 @@ class Statistics:
         blank: On how many pictures the whole layer had one and the same value.
         at_bounds: (bound, how many values are at it) of an activation function that saturates;
             empty for other layers.
+        gradient: Norms of the gradient, where that was asked for.
     """
 
     values: int
@@ -44,6 +78,7 @@ class Statistics:
     values_per_channel: int
     blank: int
     at_bounds: tuple[tuple[float, int], ...] = ()
+    gradient: GradientNorms | None = None
 
     def merge(self, other: "Statistics") -> "Statistics":
         """Return the statistics of both sets of pictures together."""
@@ -71,6 +106,9 @@ class Statistics:
                 (bound, here + there)
                 for (bound, here), (_, there) in zip(self.at_bounds, other.at_bounds, strict=True)
             ),
+            gradient=self.gradient.merge(other.gradient)
+            if self.gradient and other.gradient
+            else None,
         )
 
     @property
@@ -127,6 +165,7 @@ class Statistics:
             self.blank,
             saturated=self.saturated_fraction,
             largest=max(abs(self.min), abs(self.max)),
+            gradient=self.gradient.relative if self.gradient else None,
         )
 
 

@@ -31,7 +31,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "checkpoints", "models", "kernels", "tracer", "hooks", "saturation", "statistics",
-        "diagnosis", "maps", "filters",
+        "diagnosis", "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnnviz.cli.output import Output
     from cnnviz.report.maps import MapsReport
 
-_MAPS, _FOLDERS = "Maps", "Folders and checks"
+_MAPS, _FOLDERS, _HEALTH = "Maps", "Folders", "Diagnosis and checks"
 _DEFAULT_CHANNELS = "0-63"
 # Side by side there is room for fewer.
 _DEFAULT_SERIES = "0-7"
@@ -84,10 +84,26 @@ def maps(
             help="Threads that decode and draw.", show_default="one per core",
         ),
     ] = None,
+    gradients: Annotated[
+        bool,
+        typer.Option(
+            "--gradients", rich_help_panel=_HEALTH,
+            help="Also the gradient of a class's score at each layer: its norm in the table, its "
+            "maps in LAYER.gradient.png.",
+        ),
+    ] = False,
+    class_: Annotated[
+        str | None,
+        typer.Option(
+            "--class", metavar="CLASS", rich_help_panel=_HEALTH,
+            help="Whose score --gradients takes: number or name.",
+            show_default="the strongest of each photo",
+        ),
+    ] = None,
     fail_on: Annotated[
         list[str],
         typer.Option(
-            "--fail-on", metavar="RULE", rich_help_panel=_FOLDERS, show_default=False,
+            "--fail-on", metavar="RULE", rich_help_panel=_HEALTH, show_default=False,
             help="Exit with 3 on: nan, dead=0.5 (more than half of a layer's channels dead), "
             "blank (a layer with one value everywhere). Repeatable.",
         ),
@@ -119,14 +135,22 @@ def maps(
     size = parse_input_size(input_size) if input_size else None
     check_cmap(cmap)
     options.check_checkpoints(model, weights, device, frames=frames)
-    if len(weights) > 1 and (spec.top or overlay):
-        what = "--overlay" if overlay else f"--channels {channels}"
+    single = {
+        "--overlay": overlay,
+        f"--channels {channels}": bool(spec.top),
+        "--gradients": gradients,
+    }
+    if len(weights) > 1 and any(single.values()):
+        what = next(name for name, given in single.items() if given)
         raise UsageError(f"{what} is for one network; the maps of several stand side by side")
+    if class_ is not None and not gradients:
+        raise UsageError(f"--class {class_} is for --gradients")
     sources = find_images(_paths(inputs), exclude=out)
     check_folder(out)
 
     from cnnviz.batch import MapsJob, run_maps
     from cnnviz.cli.output import Output
+    from cnnviz.gradients import find_target
     from cnnviz.maps import plan_layers
     from cnnviz.models import load_model
     from cnnviz.pictures import Style
@@ -144,7 +168,8 @@ def maps(
         )  # fmt: skip
         plans, skipped = plan_layers(network, patterns, spec, one_map)
         style = Style(normalize, cmap, overlay, frames)
-        job = MapsJob(network, plans, style, out, save_activations, earlier)
+        target = find_target(network, class_) if gradients else None
+        job = MapsJob(network, plans, style, out, save_activations, earlier, target)
         result = run_maps(
             job, sources, batch_size=batch_size, workers=workers, on_done=lambda _: advance()
         )

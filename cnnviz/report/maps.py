@@ -17,15 +17,16 @@ from cnnviz.report.document import (
     SCHEMA_VERSION,
     field_entry,
     field_texts,
+    finite,
     statistics_entry,
     to_json,
 )
-from cnnviz.statistics import Statistics
+from cnnviz.statistics import GradientNorms, Statistics
 from cnnviz.symptoms import input_symptoms, symptoms
 
 _COLUMNS = (
     "layer", "weights", "shape", "field", "stride", "min", "mean", "max", "std", "zeros", "dead",
-    "sat.", "look", "file",
+    "sat.", "gradient", "look", "file",
 )  # fmt: skip
 # Which columns a table does without, on narrower and narrower terminals.
 _WITHOUT = (
@@ -192,8 +193,13 @@ def _layer(plan: LayerPlan, weights: str, found: Statistics | None) -> dict[str,
         "output_shape": list(record.output_shape),
         "receptive_field": field_entry(record.receptive_field),
         "stats": None if found is None else _stats(found),
+        "gradient": _gradient(found.gradient) if found and found.gradient else None,
         "look": [] if found is None else symptoms(found.health),
     }
+
+
+def _gradient(found: GradientNorms) -> dict[str, object]:
+    return {"norm": finite(found.norm), "relative": finite(found.relative)}
 
 
 def _stats(found: Statistics) -> dict[str, object]:
@@ -222,6 +228,7 @@ def _row(plan: LayerPlan, found: Statistics) -> dict[str, str]:
         "stride": stride,
         **_values(found),
         "dead": f"[red]{dead}[/red]" if found.dead_channels else dead,
+        "gradient": f"{found.gradient.relative:.2g}" if found.gradient else "",
         "sat.": "" if found.saturated_fraction is None else f"{found.saturated_fraction:.0%}",
     }
 

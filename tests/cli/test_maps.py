@@ -343,6 +343,58 @@ class TestChecks:
         assert document["layers"][0]["stats"]["dead_channels"] == 0
 
 
+class TestGradients:
+    def test_each_layer_has_a_norm_and_a_picture_beside_its_maps(self, cli, tiny):
+        run = cli("maps", "a.jpg", *tiny, "-l", "all", "--gradients", "--class", "2", "--json")
+        assert run.code == 0, run.stderr
+        layers = json.loads(run.stdout)["layers"]
+        assert layers[-1]["gradient"] == {"norm": 1.0, "relative": 1.0}
+        assert all(layer["gradient"]["relative"] > 0 for layer in layers)
+        for label in labels({"layers": layers}):
+            with Image.open(f"cnnviz-out/a.jpg/{label}.gradient.png") as picture:
+                assert json.loads(picture.info["cnnviz"])["class"] == 2
+        assert "gradient" in cli("maps", "a.jpg", *tiny, "--gradients").stdout.splitlines()[0]
+
+    def test_without_there_are_none(self, cli, tiny):
+        document = json.loads(cli("maps", "a.jpg", *tiny, "--json").stdout)
+        assert [layer["gradient"] for layer in document["layers"]] == [None, None]
+        assert not list(Path("cnnviz-out").rglob("*.gradient.png"))
+
+    def test_a_signal_that_vanishes_is_marked_and_trips(self, cli, here):
+        Path("deep.py").write_text(
+            "import torch\nfrom torch import nn\n\n"
+            "def build():\n"
+            "    blocks = [[nn.Conv2d(3, 3, 1), nn.Sigmoid()] for _ in range(12)]\n"
+            "    return nn.Sequential(*sum(blocks, []))\n"
+        )
+        words = ("maps", "a.jpg", "-m", "deep.py:build", "--input-size", "16", "-l", "all")
+        document = json.loads(cli(*words, "--gradients", "--json").stdout)
+        norms = [layer["gradient"]["relative"] for layer in document["layers"]]
+        assert norms == sorted(norms), "each sigmoid leaves a quarter at most"
+        assert "vanishing" in document["layers"][0]["look"]
+        assert "vanishing" not in document["layers"][-1]["look"]
+
+    def test_the_class_may_stand_in_a_configuration(self, cli, tiny):
+        Path("c.yaml").write_text("gradients: true\nclass: 3\nlayers: head\n")
+        assert cli("maps", "a.jpg", *tiny, "-c", "c.yaml").code == 0
+        with Image.open("cnnviz-out/a.jpg/head.gradient.png") as picture:
+            assert json.loads(picture.info["cnnviz"])["class"] == 3
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("--class", "2"), "--class 2 is for --gradients"),
+            (("--gradients", "--class", "9"), "has no class 9: they are 0 to 4"),
+            (("--gradients", "--class", "cat"), "have no names; give a number, 0 to 4"),
+            (("--gradients", "-w", "none", "-w", "default"), "--gradients is for one network"),
+        ],
+    )
+    def test_wrong_usage(self, cli, tiny, words, said):
+        run = cli("maps", "a.jpg", *tiny, *words)
+        assert run.code == 2
+        assert said in run.error
+
+
 class TestCheckpoints:
     @pytest.fixture
     def series(self, tiny):

@@ -127,7 +127,7 @@ class TestNames:
             (("--seed", "-1"), "Invalid value for '--seed'"),
             (("--batch-size", "0"), "Invalid value for '--batch-size'"),
             (("--workers", "many"), "Invalid value for '--workers'"),
-            (("--laers", "all"), "No such option: --laers (Possible options: --layers"),
+            (("--laers", "all"), "No such option: --laers (Possible options: --"),
             (("--out",), "Option '--out' requires an argument"),
         ],
     )  # fmt: skip
