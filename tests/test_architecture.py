@@ -17,7 +17,8 @@ ROOT = Path(cnnviz.__file__).parent
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
-        "selection", "files", "config", "catalog", "checks", "symptoms", "layout", "images",
+        "selection", "files", "config", "catalog", "checks", "symptoms", "reference", "layout",
+        "images",
         "receptive_field", "receptive_field.taps", "receptive_field.algebra",
         "receptive_field.field",
     ),
@@ -38,7 +39,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "filter_pictures", "batch", "rf",
     ),
     (
-        "report", "report.document", "report.layers", "report.maps", "report.filters", "report.rf",
+        "report", "report.document", "report.junit", "report.layers", "report.maps",
+        "report.filters", "report.rf",
     ),
     (
         "cli.exit_codes", "cli.output", "cli.options", "cli.layers", "cli.maps", "cli.filters",

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnviz.checks import parse_rules
+from cnnviz.checks import Rule, parse_rules
 from cnnviz.choices import Normalize, Reduce
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED, TRIPPED
 from cnnviz.errors import UsageError
+from cnnviz.reference import Reference, read_reference, reference_document
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cnnviz.cli.output import Output
     from cnnviz.report.maps import MapsReport
 
@@ -104,10 +107,26 @@ def maps(
         list[str],
         typer.Option(
             "--fail-on", metavar="RULE", rich_help_panel=_HEALTH, show_default=False,
-            help="Exit with 3 on: nan, dead=0.5 (more than half of a layer's channels dead), "
-            "blank (a layer with one value everywhere). Repeatable.",
+            help="Exit with 3 on: nan; dead=0.5 (more than half of a layer's channels dead); "
+            "blank (a layer with one value everywhere); saturated=0.5 (units at a bound of their "
+            "activation function); vanishing=1e-4 (gradients, with --gradients); "
+            "change=REFERENCE.json:0.1 (statistics against --save-reference). Repeatable.",
         ),
     ] = [],  # noqa: B006
+    save_reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-reference", metavar="FILE", rich_help_panel=_HEALTH, show_default=False,
+            help="Write the statistics for --fail-on change of later runs.",
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            "--junit", metavar="FILE", rich_help_panel=_HEALTH, show_default=False,
+            help="Write JUnit XML: a test case for each layer and --fail-on rule.",
+        ),
+    ] = None,
     input_size: options.InputSize = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
@@ -122,7 +141,7 @@ def maps(
 
     OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers.
     """
-    from cnnviz.files import check_folder
+    from cnnviz.files import check_file, check_folder, write_atomically
     from cnnviz.images import find_images, parse_input_size
     from cnnviz.render.palette import check_cmap
     from cnnviz.selection import parse_channels, split_patterns
@@ -139,14 +158,22 @@ def maps(
         "--overlay": overlay,
         f"--channels {channels}": bool(spec.top),
         "--gradients": gradients,
+        "--save-reference": save_reference is not None,
+        "--fail-on change": any(rule.name == "change" for rule in rules),
     }
     if len(weights) > 1 and any(single.values()):
         what = next(name for name, given in single.items() if given)
         raise UsageError(f"{what} is for one network; the maps of several stand side by side")
     if class_ is not None and not gradients:
         raise UsageError(f"--class {class_} is for --gradients")
+    reference = _reference(rules, gradients=gradients)
+    if junit and not rules:
+        raise UsageError("--junit tells of --fail-on rules; give one")
     sources = find_images(_paths(inputs), exclude=out)
     check_folder(out)
+    for file, option in ((save_reference, "--save-reference"), (junit, "--junit")):
+        if file:
+            check_file(file, option)
 
     from cnnviz.batch import MapsJob, run_maps
     from cnnviz.cli.output import Output
@@ -154,6 +181,8 @@ def maps(
     from cnnviz.maps import plan_layers
     from cnnviz.models import load_model
     from cnnviz.pictures import Style
+    from cnnviz.report.document import to_json
+    from cnnviz.report.junit import junit_xml
     from cnnviz.report.maps import MapsReport
 
     output = Output(quiet=quiet, verbose=verbose)
@@ -173,8 +202,13 @@ def maps(
         result = run_maps(
             job, sources, batch_size=batch_size, workers=workers, on_done=lambda _: advance()
         )
-    report = MapsReport(network, plans, skipped, result, rules, out, earlier)
+    report = MapsReport(network, plans, skipped, result, rules, out, earlier, reference)
     report.write_manifest()
+    if save_reference and result.input:
+        write_atomically(save_reference, to_json(reference_document(report.document())).encode())
+    if junit:
+        checks, outcomes = report.checks, result.outcomes
+        write_atomically(junit, junit_xml(f"cnnviz maps {model}", checks, outcomes))
     _tell(report, output, as_json=json)
     raise typer.Exit(TRIPPED if report.tripped else FAILED if report.failed else DONE)
 
@@ -188,18 +222,41 @@ def _paths(inputs: list[str]) -> list[Path]:
     return paths
 
 
+def _reference(rules: "Sequence[Rule]", *, gradients: bool) -> Reference | None:
+    """Return the earlier run that a rule compares with.
+
+    Raises:
+        UsageError: If there are several, or a rule needs gradients and there are none.
+        InputError: If it cannot be read.
+    """
+    for rule in rules:
+        if rule.name == "vanishing" and not gradients:
+            raise UsageError(f"--fail-on {rule} needs --gradients")
+    paths = {rule.reference for rule in rules if rule.reference}
+    if len(paths) > 1:
+        raise UsageError("--fail-on change takes one reference: " + ", ".join(map(str, paths)))
+    return read_reference(paths.pop()) if paths else None
+
+
 def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
     if as_json:
         output.document(report.document())
     elif report.result.statistics:
         output.table(*report.tables())
-    for layer in report.skipped:
-        output.note(f"skipped {layer.record.label}: {layer.reason}")
+        if report.tripped:
+            output.table(report.tripped_table())
+    for skipped in report.skipped:
+        output.note(f"skipped {skipped.record.label}: {skipped.reason}")
     for outcome in report.result.outcomes:
         for path in outcome.outputs:
             output.detail(path.as_posix())
         if outcome.error:
             output.error(outcome.error)
-    for rule, layer_label, complaint in report.tripped:
-        output.error(f"--fail-on {rule}: {layer_label}: {complaint}")
+    first: dict[str, tuple[str, str]] = {}
+    for rule, layer, complaint in report.tripped:
+        first.setdefault(rule, (layer, complaint))
+    for rule, (layer, complaint) in first.items():
+        others = sum(name == rule for name, _, _ in report.tripped) - 1
+        more = f" (and {others} more)" if others else ""
+        output.error(f"--fail-on {rule}: {layer}: {complaint}{more}")
     output.note(report.summary())

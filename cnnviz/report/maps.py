@@ -1,7 +1,7 @@
 """What `maps` tells."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.markup import escape
@@ -9,10 +9,11 @@ from rich.table import Table
 
 from cnnviz.batch import RunResult
 from cnnviz.catalog import checkpoint_names
-from cnnviz.checks import Rule
+from cnnviz.checks import Change, Health, Rule
 from cnnviz.files import write_atomically
 from cnnviz.maps import LayerPlan, Skipped
 from cnnviz.models import LoadedModel
+from cnnviz.reference import INPUT, Reference
 from cnnviz.report.document import (
     SCHEMA_VERSION,
     field_entry,
@@ -46,6 +47,7 @@ class MapsReport:
         rules: The rules to check.
         out: The output folder.
         earlier: The network with other weights, where several were compared.
+        reference: An earlier run, where a rule compares with one.
     """
 
     model: LoadedModel
@@ -55,6 +57,7 @@ class MapsReport:
     rules: Sequence[Rule]
     out: Path
     earlier: Sequence[LoadedModel] = ()
+    reference: Reference | None = None
 
     @property
     def _weights(self) -> list[str]:
@@ -80,14 +83,52 @@ class MapsReport:
         return sum(outcome.error is not None for outcome in self.result.outcomes)
 
     @property
+    def checks(self) -> list[tuple[str, str, str | None]]:
+        """(rule, layer, complaint) for each rule and layer; None where the layer keeps the rule."""
+        found = [
+            (str(rule), name, rule.complaint(health))
+            for name, health in self._healths
+            for rule in self.rules
+        ]
+        changes = [rule for rule in self.rules if rule.name == "change"]
+        if self.reference and self.result.input:
+            health = replace(
+                self.result.input.health,
+                change=self.reference.change(INPUT, _input(self.result.input) or {}),
+            )
+            found = [(str(rule), INPUT, rule.complaint(health)) for rule in changes] + found
+        return found
+
+    @property
+    def _healths(self) -> list[tuple[str, Health]]:
+        """(layer, what the rules look at), of each layer that was measured."""
+        return [
+            (
+                self._label(plan, weights),
+                replace(found.health, change=self._change(plan, weights, found)),
+            )
+            for plan, weights, found in self._layers
+            if found
+        ]
+
+    def _change(self, plan: LayerPlan, weights: str, found: Statistics) -> Change | None:
+        if self.reference is None:
+            return None
+        return self.reference.change(plan.record.label, _layer(plan, weights, found))
+
+    @property
     def tripped(self) -> list[tuple[str, str, str]]:
         """(rule, layer, complaint) for each rule that a layer breaks."""
-        return [
-            (str(rule), self._label(plan, weights), complaint)
-            for plan, weights, found in self._layers
-            for rule in self.rules
-            if found and (complaint := rule.complaint(found.health))
-        ]
+        return [(rule, name, complaint) for rule, name, complaint in self.checks if complaint]
+
+    def tripped_table(self) -> Table:
+        """Return one row per rule that a layer breaks."""
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for title in ("tripped", "layer", "reason"):
+            table.add_column(title, overflow="fold", style="red" if title == "tripped" else "")
+        for row in self.tripped:
+            table.add_row(*map(escape, row))
+        return table
 
     def document(self) -> dict[str, object]:
         """Return the run as the JSON document of `maps` and `manifest.json`."""

@@ -1,6 +1,7 @@
 import json
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -341,6 +342,94 @@ class TestChecks:
         options = ("-m", "net.py:tiny", "--input-size", "32", "-l", "pool", "--json")
         document = json.loads(cli("maps", "white.png", "a.jpg", *options).stdout)
         assert document["layers"][0]["stats"]["dead_channels"] == 0
+
+
+class TestGates:
+    def test_saturated_units_trip(self, cli, here):
+        Path("gate.py").write_text(
+            "from torch import nn\n\ndef build():\n"
+            "    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid())\n"
+            "    network[0].bias.data[:] = nn.Parameter(network[0].bias.new_tensor("
+            "[99, -99, 99, 0]))\n"
+            "    return network\n"
+        )
+        words = ("maps", "a.jpg", "-m", "gate.py:build", "--input-size", "16", "-l", "all")
+        run = cli(*words, "--fail-on", "saturated=0.7", "--json")
+        assert run.code == 3
+        stats = json.loads(run.stdout)["layers"][1]["stats"]
+        assert stats["bound_fractions"]["1"] >= 0.5
+        assert stats["bound_fractions"]["0"] >= 0.25
+        assert json.loads(run.stdout)["tripped"][0]["layer"] == "1"
+        assert cli(*words, "--fail-on", "saturated=1").code == 0
+
+    def test_vanishing_gradients_trip(self, cli, tiny):
+        words = ("maps", "a.jpg", *tiny, "-l", "all", "--gradients")
+        assert cli(*words, "--fail-on", "vanishing=1e-9").code == 0
+        run = cli(*words, "--fail-on", "vanishing=0.999", "--json")
+        assert run.code == 3
+        tripped = {entry["layer"] for entry in json.loads(run.stdout)["tripped"]}
+        assert "head" not in tripped
+        assert "relu#2" in tripped
+
+    def test_a_change_trips_and_the_same_run_does_not(self, cli, tiny, photo):
+        words = ("maps", "a.jpg", *tiny, "-l", "all")
+        assert cli(*words, "--save-reference", "new/ref.json").code == 0
+        same = cli(*words, "--fail-on", "change=new/ref.json:0.001")
+        assert same.code == 0, same.stderr
+        manifest = cli(*words, "--fail-on", "change=cnnviz-out/manifest.json:0.001")
+        assert manifest.code == 0, "a manifest is a reference, too"
+        photo(Path("a.jpg"), seed=9)
+        other = cli(*words, "--fail-on", "change=new/ref.json:0.001", "--json")
+        assert other.code == 3
+        tripped = [entry["layer"] for entry in json.loads(other.stdout)["tripped"]]
+        assert tripped[:2] == ["input", "conv1"]
+
+    def test_what_tripped_is_a_table_and_a_line_for_each_rule(self, cli, tiny):
+        words = ("-m", "net.py:all_zero", "--input-size", "32", "-l", "conv2,relu#2")
+        run = cli("maps", "a.jpg", *words, "--fail-on", "blank", "--fail-on", "dead=0.5")
+        assert run.code == 3
+        table = [line.split() for line in run.stdout.splitlines()[4:]]
+        assert table[0] == ["tripped", "layer", "reason"]
+        assert [row[:2] for row in table[1:]] == [
+            ["blank", "conv2"], ["dead=0.5", "conv2"], ["blank", "relu#2"], ["dead=0.5", "relu#2"],
+        ]  # fmt: skip
+        errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+        assert errors == [
+            "error: --fail-on blank: conv2: the same value everywhere on 1 pictures (and 1 more)",
+            "error: --fail-on dead=0.5: conv2: 6 of 6 channels are dead (and 1 more)",
+        ]
+
+    def test_junit_has_a_case_for_each_layer_and_rule_and_for_failed_photos(self, cli, tiny):
+        Path("bad.png").write_text("no picture")
+        words = ("-m", "net.py:all_zero", "--input-size", "32", "-l", "conv")
+        rules = ("--fail-on", "blank", "--fail-on", "nan", "--junit", "ci/junit.xml")
+        assert cli("maps", "a.jpg", "bad.png", *words, *rules).code == 3
+        suite = ElementTree.parse("ci/junit.xml").getroot()
+        assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("5", "1", "1")
+        cases = {
+            (case.get("classname"), case.get("name")): [child.tag for child in case]
+            for case in suite
+        }
+        assert cases == {
+            ("conv1", "blank"): [], ("conv1", "nan"): [], ("conv2", "blank"): ["failure"],
+            ("conv2", "nan"): [], ("photos", "bad.png"): ["error"],
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("words", "code", "said"),
+        [
+            (("--fail-on", "vanishing=0.1"), 2, "--fail-on vanishing=0.1 needs --gradients"),
+            (("--junit", "j.xml"), 2, "--junit tells of --fail-on rules; give one"),
+            (("--fail-on", "change=gone.json:1"), 1, "cannot read gone.json"),
+            (("--fail-on", "change=net.py:1"), 1, "net.py is not what --save-reference writes"),
+            (("--save-reference", "."), 1, ". is a folder; name a file with --save-reference"),
+            (("--save-reference", "net.py/x"), 1, "net.py is a file; choose another output folder"),
+        ],
+    )
+    def test_wrong_usage(self, cli, tiny, words, code, said):
+        run = cli("maps", "a.jpg", *tiny, *words)
+        assert run.code == code
+        assert said in run.error
 
 
 class TestGradients:

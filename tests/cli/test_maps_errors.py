@@ -120,7 +120,7 @@ class TestNames:
             (("--normalize", "x"), "'x' is not one of 'channel', 'layer', 'none'"),
             (("--input-size", "12y"), "input size '12y' not understood; write 224 or 224x320"),
             (("--input-size", "0"), "input size '0' not understood"),
-            (("--fail-on", "dead"), "rule 'dead' not understood; write nan, blank, or dead=SHARE"),
+            (("--fail-on", "dead"), "rule 'dead' not understood; write nan, blank, dead=SHARE"),
             (("--fail-on", "dead=2"), "rule 'dead=2' not understood"),
             (("--device", "gpu"), "unknown device 'gpu'; choose from auto, cpu, cuda"),
             (("--device", "cuda:99"), "no device 'cuda:99' here; choose from auto"),
