@@ -22,12 +22,14 @@ from cnnviz.gradients import Target, add_gradients
 from cnnviz.images import ImageSource, open_image
 from cnnviz.maps import LayerMaps, LayerPlan, look
 from cnnviz.models import LoadedModel
+from cnnviz.peaks import Peaks, find_peaks
 from cnnviz.pictures import Photo, Style, draw_layers
 from cnnviz.series import draw_series
 from cnnviz.statistics import Statistics, measure
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Merged = TypeVar("Merged", Statistics, Peaks)
 # What the layers gave for one photo, with each of the weights.
 Snapshots = tuple[tuple[LayerMaps, ...], ...]
 
@@ -61,11 +63,13 @@ class RunResult:
         statistics: One per layer plan, over all photos, the plans of one checkpoint after those of
             the other; empty where no photo got that far.
         input: Of what the network got, all photos together; None likewise.
+        peaks: Which photos excite the channels of each layer most, where that was asked for.
     """
 
     outcomes: tuple[Outcome, ...]
     statistics: tuple[Statistics, ...]
     input: Statistics | None = None
+    peaks: tuple[Peaks, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class MapsJob:
         save_activations: Whether the kept maps are also saved as numbers.
         earlier: The network with other weights, whose maps stand above those of `model`.
         target: The score whose gradients are also taken.
+        top_images: How many photos are kept that excite each channel most.
     """
 
     model: LoadedModel
@@ -89,6 +94,7 @@ class MapsJob:
     save_activations: bool = False
     earlier: Sequence[LoadedModel] = ()
     target: Target | None = None
+    top_images: int = 0
 
     @property
     def models(self) -> tuple[LoadedModel, ...]:
@@ -128,6 +134,8 @@ def run_maps(
     size = batch_size or _batch_size(job)
     outcomes: list[Outcome] = []
     totals: list[Statistics] = []
+    peaks: list[Peaks] = []
+    numbers = {source.key: i for i, source in enumerate(sources)}
     drawing: deque[Outcome | tuple[ImageSource, list[Future[Path]]]] = deque()
 
     def collect(leave: int) -> None:
@@ -149,6 +157,12 @@ def run_maps(
                     snapshots = next(views)
                     layers = [maps.statistics for one in snapshots for maps in one]
                     totals = _add_up(totals, [item.statistics, *layers])
+                    if job.top_images:
+                        new = [
+                            find_peaks(maps.values, numbers[item.source.key], job.top_images)
+                            for maps in snapshots[-1]
+                        ]
+                        peaks = _add_up(peaks, new)
                     files = _start_drawing(pool, job, item, snapshots)
                     drawing.append((item.source, files))
                 # The next batch runs while these are drawn.
@@ -157,7 +171,8 @@ def run_maps(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return RunResult(tuple(outcomes), tuple(totals[1:]), totals[0] if totals else None)
+    first = totals[0] if totals else None
+    return RunResult(tuple(outcomes), tuple(totals[1:]), first, tuple(peaks))
 
 
 @contextmanager
@@ -221,7 +236,7 @@ def _look(job: MapsJob, group: Sequence[_Decoded | Outcome]) -> list[Snapshots]:
     return list(zip(*views, strict=True))
 
 
-def _add_up(totals: list[Statistics], new: list[Statistics]) -> list[Statistics]:
+def _add_up(totals: list[Merged], new: list[Merged]) -> list[Merged]:
     if not totals:
         return new
     return [total.merge(one) for total, one in zip(totals, new, strict=True)]

@@ -17,9 +17,8 @@ ROOT = Path(cnnviz.__file__).parent
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
-        "selection", "files", "config", "catalog", "checks", "symptoms", "reference", "layout",
-        "images",
-        "receptive_field", "receptive_field.taps", "receptive_field.algebra",
+        "selection", "files", "config", "catalog", "checks", "symptoms", "reference", "peaks",
+        "layout", "images", "receptive_field", "receptive_field.taps", "receptive_field.algebra",
         "receptive_field.field",
     ),
     (
@@ -36,7 +35,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
-        "filter_pictures", "batch", "rf",
+        "filter_pictures", "top_pictures", "batch", "rf",
     ),
     (
         "report", "report.document", "report.junit", "report.layers", "report.maps",
@@ -64,7 +63,8 @@ ONLY = {
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
-        "images", "models", "pictures", "series", "filter_pictures", "rf", "render.bars",
+        "images", "models", "pictures", "series", "filter_pictures", "top_pictures", "rf",
+        "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
         "render.png", "render.text", "demo.train",
     },

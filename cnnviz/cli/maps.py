@@ -73,6 +73,14 @@ def maps(
             help="Also write the maps as numbers, activations.npz.",
         ),
     ] = False,
+    top_images: Annotated[
+        int,
+        typer.Option(
+            "--top-images", metavar="N", min=0, rich_help_panel=_MAPS, show_default=False,
+            help="Also the N photos that excite each of --channels most, cut to what the unit "
+            "sees: OUT/top/LAYER/CHANNEL.png, and a sheet for each layer.",
+        ),
+    ] = 0,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -158,12 +166,18 @@ def maps(
         "--overlay": overlay,
         f"--channels {channels}": bool(spec.top),
         "--gradients": gradients,
+        "--top-images": top_images > 0,
         "--save-reference": save_reference is not None,
         "--fail-on change": any(rule.name == "change" for rule in rules),
     }
     if len(weights) > 1 and any(single.values()):
         what = next(name for name, given in single.items() if given)
         raise UsageError(f"{what} is for one network; the maps of several stand side by side")
+    if top_images and (spec.top or overlay or reduce is not Reduce.NONE):
+        raise UsageError(
+            "--top-images ranks photos, not channels, of single channels: leave out "
+            "--channels top:K, --reduce and --overlay"
+        )
     if class_ is not None and not gradients:
         raise UsageError(f"--class {class_} is for --gradients")
     reference = _reference(rules, gradients=gradients)
@@ -184,6 +198,7 @@ def maps(
     from cnnviz.report.document import to_json
     from cnnviz.report.junit import junit_xml
     from cnnviz.report.maps import MapsReport
+    from cnnviz.top_pictures import has_patches, write_top_images
 
     output = Output(quiet=quiet, verbose=verbose)
     one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce
@@ -198,11 +213,13 @@ def maps(
         plans, skipped = plan_layers(network, patterns, spec, one_map)
         style = Style(normalize, cmap, overlay, frames)
         target = find_target(network, class_) if gradients else None
-        job = MapsJob(network, plans, style, out, save_activations, earlier, target)
+        job = MapsJob(network, plans, style, out, save_activations, earlier, target, top_images)
         result = run_maps(
             job, sources, batch_size=batch_size, workers=workers, on_done=lambda _: advance()
         )
-    report = MapsReport(network, plans, skipped, result, rules, out, earlier, reference)
+        ranked = [(p, k) for p, k in zip(plans, result.peaks, strict=False) if has_patches(p)]
+        top = write_top_images(network, ranked, sources, out)
+    report = MapsReport(network, plans, skipped, result, rules, out, earlier, reference, top)
     report.write_manifest()
     if save_reference and result.input:
         write_atomically(save_reference, to_json(reference_document(report.document())).encode())
@@ -259,4 +276,6 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
         others = sum(name == rule for name, _, _ in report.tripped) - 1
         more = f" (and {others} more)" if others else ""
         output.error(f"--fail-on {rule}: {layer}: {complaint}{more}")
+    if report.top:
+        output.note(report.top_summary())
     output.note(report.summary())

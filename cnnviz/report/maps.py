@@ -24,6 +24,7 @@ from cnnviz.report.document import (
 )
 from cnnviz.statistics import GradientNorms, Statistics
 from cnnviz.symptoms import input_symptoms, symptoms
+from cnnviz.top_pictures import TopChannel
 
 _COLUMNS = (
     "layer", "weights", "shape", "field", "stride", "min", "mean", "max", "std", "zeros", "dead",
@@ -48,6 +49,7 @@ class MapsReport:
         out: The output folder.
         earlier: The network with other weights, where several were compared.
         reference: An earlier run, where a rule compares with one.
+        top: What excites channels most, where that was asked for.
     """
 
     model: LoadedModel
@@ -58,6 +60,7 @@ class MapsReport:
     out: Path
     earlier: Sequence[LoadedModel] = ()
     reference: Reference | None = None
+    top: Sequence[TopChannel] = ()
 
     @property
     def _weights(self) -> list[str]:
@@ -153,6 +156,7 @@ class MapsReport:
                 }
                 for outcome in self.result.outcomes
             ],
+            **({"top_images": [_top_channel(one) for one in self.top]} if self.top else {}),
             "failed": self.failed,
             "tripped": [
                 {"rule": rule, "layer": layer, "reason": reason}
@@ -175,6 +179,12 @@ class MapsReport:
         failed = f", {self.failed} of {len(outcomes)} photos failed" if self.failed else ""
         place = f": {(self._folder / '<layer>.png').as_posix()}" if pictures else ""
         return f"{pictures} files in {self.out}{place}{failed}"
+
+    def top_summary(self) -> str:
+        """Return where the pictures of what excites channels are, in one line."""
+        layers = {channel.plan.record.label for channel in self.top}
+        place = (self.out / "top" / "<layer>").as_posix()
+        return f"{len(self.top)} channels of {len(layers)} layers: {place}/<channel>.png"
 
     def tables(self) -> list[Table]:
         """Return one row per layer, with fewer and fewer columns for narrow terminals."""
@@ -241,6 +251,26 @@ def _layer(plan: LayerPlan, weights: str, found: Statistics | None) -> dict[str,
 
 def _gradient(found: GradientNorms) -> dict[str, object]:
     return {"norm": finite(found.norm), "relative": finite(found.relative)}
+
+
+def _top_channel(found: TopChannel) -> dict[str, object]:
+    record = found.plan.record
+    return {
+        "layer": record.name,
+        "call": record.call,
+        "channel": found.channel,
+        "images": [
+            {
+                "path": str(patch.source.path),
+                "at": list(patch.at),
+                "score": finite(patch.score),
+                "box": list(patch.box),
+                "photo_box": patch.photo_box and list(patch.photo_box),
+            }
+            for patch in found.patches
+        ],
+        "output": found.output.as_posix(),
+    }
 
 
 def _stats(found: Statistics) -> dict[str, object]:
