@@ -1,8 +1,9 @@
 """What excites channels most: patches of photos, as large as the units' receptive fields."""
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from cnnviz.render.png import encode_png
 Colours = NDArray[np.uint8]
 
 _FOLDER = "top"
-_TILE, _SHEET_TILE = 144, 64
+_TILE, _SHEET_TILE = 144, 48
 _GROUND = 232  # grey beside patches that are not square
 _TOGETHER = 64  # channels whose patches are held at the same time
 
@@ -67,11 +68,6 @@ class TopChannel:
     output: Path
 
 
-def has_patches(plan: LayerPlan) -> bool:
-    """Return whether it is known which part of a photo the units of a layer read."""
-    return plan.record.grid is not None and plan.record.receptive_field is not None
-
-
 def write_top_images(
     model: LoadedModel,
     found: Sequence[tuple[LayerPlan, Peaks]],
@@ -79,6 +75,8 @@ def write_top_images(
     out: Path,
 ) -> list[TopChannel]:
     """Write a picture for each channel and a sheet for each layer, and return what they show.
+
+    A layer without maps, or of which it is not known what its units read, has none.
 
     Args:
         model: The network.
@@ -92,6 +90,8 @@ def write_top_images(
     channels: list[TopChannel] = []
     with ThreadPoolExecutor() as pool:
         for plan, peaks in found:
+            if plan.record.grid is None or plan.record.receptive_field is None:
+                continue
             layer = list(_write_layer(model, plan, peaks, sources, out, pool))
             channels += [channel for channel, _ in layer]
             write_atomically(out / _FOLDER / plan.file_name, _sheet(model, plan, peaks.most, layer))
@@ -169,13 +169,20 @@ def _cut_one(model: LoadedModel, patch: Patch, photo: Image.Image | None) -> tup
     if photo is None:
         return patch, np.asarray(tile)
     box = model.preprocess.to_photo(patch.box, photo.size)
-    x0, y0, x1, y1 = (min(max(round(edge), 0), photo.size[i % 2]) for i, edge in enumerate(box))
-    part = photo.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
-    ratio = _TILE / max(part.size)
-    size = max(round(part.width * ratio), 1), max(round(part.height * ratio), 1)
+    cut = replace(patch, photo_box=box)
+    # A network may see more than the photo, where its input is larger.
+    x0, y0, x1, y1 = (min(max(edge, 0), photo.size[i % 2]) for i, edge in enumerate(box))
+    if x0 >= x1 or y0 >= y1:
+        return cut, np.asarray(tile)
+    ratio = _TILE / max(x1 - x0, y1 - y0)
+    size = max(round((x1 - x0) * ratio), 1), max(round((y1 - y0) * ratio), 1)
     corner = (_TILE - size[0]) // 2, (_TILE - size[1]) // 2
-    tile.paste(part.resize(size, Image.Resampling.BICUBIC), corner)
-    return Patch(patch.source, patch.at, patch.score, patch.box, box), np.asarray(tile)
+    # Cut out first: the filter would blend in pixels around the box, which the unit does not read.
+    left, top = math.floor(x0), math.floor(y0)
+    part = photo.crop((left, top, math.ceil(x1), math.ceil(y1)))
+    inside = (x0 - left, y0 - top, x1 - left, y1 - top)
+    tile.paste(part.resize(size, Image.Resampling.BICUBIC, box=inside), corner)
+    return cut, np.asarray(tile)
 
 
 def _small(tiles: Sequence[Colours], count: int) -> Colours:
@@ -188,16 +195,14 @@ def _small(tiles: Sequence[Colours], count: int) -> Colours:
 
 
 def _write_channel(model: LoadedModel, channel: TopChannel, tiles: Sequence[Colours]) -> None:
-    record = channel.plan.record
-    header = Header(
-        f"What excites channel {channel.channel} of {record.label}",
-        (_tell(channel.plan), f"{model.name} · {tell_weights(model.weights)}"),
-    )
+    plan = channel.plan
+    title = f"What excites channel {channel.channel} of {plan.record.label}"
+    header = _header(model, plan, title, f"the best {len(tiles)} photos")
     captions = [
         (text.number(patch.score), (patch.source.key, f"unit {patch.at[0]},{patch.at[1]}"))
         for patch in channel.patches
     ]
-    about = {**_about(model, channel.plan), "channel": channel.channel}
+    about = {**_about(model, plan), "channel": channel.channel}
     write_atomically(channel.output, encode_png(draw_photos(tiles, captions, header), about))
 
 
@@ -207,10 +212,9 @@ def _sheet(
     count: int,
     layer: Sequence[tuple[TopChannel, Colours]],
 ) -> bytes:
-    header = Header(
-        f"What excites the channels of {plan.record.label}",
-        (_tell(plan), f"{model.name} · {tell_weights(model.weights)}"),
-    )
+    title = f"What excites the channels of {plan.record.label}"
+    shown = f"{len(layer)} of {plan.record.layout.channels} channels"
+    header = _header(model, plan, title, shown)
     rows = [
         Caption(
             str(channel.channel),
@@ -222,12 +226,11 @@ def _sheet(
     return encode_png(draw_patches(tiles, rows, [""] * count, header), _about(model, plan))
 
 
-def _tell(plan: LayerPlan) -> str:
+def _header(model: LoadedModel, plan: LayerPlan, title: str, said: str) -> Header:
     field = plan.record.receptive_field
-    size = f" · patches of up to {field.size_text} input pixels" if field else ""
-    return (
-        f"{plan.record.type} · {len(plan.channels)} of {plan.record.layout.channels} channels{size}"
-    )
+    size = f"patches of up to {field.size_text} input pixels" if field else ""
+    about = f"{model.name} · {tell_weights(model.weights)}"
+    return Header(title, (f"{plan.record.type} · {said} · {size}", about))
 
 
 def _about(model: LoadedModel, plan: LayerPlan) -> dict[str, object]:

@@ -198,7 +198,7 @@ def maps(
     from cnnviz.report.document import to_json
     from cnnviz.report.junit import junit_xml
     from cnnviz.report.maps import MapsReport
-    from cnnviz.top_pictures import has_patches, write_top_images
+    from cnnviz.top_pictures import write_top_images
 
     output = Output(quiet=quiet, verbose=verbose)
     one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce
@@ -217,7 +217,7 @@ def maps(
         result = run_maps(
             job, sources, batch_size=batch_size, workers=workers, on_done=lambda _: advance()
         )
-        ranked = [(p, k) for p, k in zip(plans, result.peaks, strict=False) if has_patches(p)]
+        ranked = list(zip(plans, result.peaks, strict=False))
         top = write_top_images(network, ranked, sources, out)
     report = MapsReport(network, plans, skipped, result, rules, out, earlier, reference, top)
     report.write_manifest()
@@ -276,6 +276,6 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
         others = sum(name == rule for name, _, _ in report.tripped) - 1
         more = f" (and {others} more)" if others else ""
         output.error(f"--fail-on {rule}: {layer}: {complaint}{more}")
-    if report.top:
+    if report.result.peaks:
         output.note(report.top_summary())
     output.note(report.summary())

@@ -184,7 +184,9 @@ class MapsReport:
         """Return where the pictures of what excites channels are, in one line."""
         layers = {channel.plan.record.label for channel in self.top}
         place = (self.out / "top" / "<layer>").as_posix()
-        return f"{len(self.top)} channels of {len(layers)} layers: {place}/<channel>.png"
+        without = [plan.record.label for plan in self.plans if plan.record.label not in layers]
+        but = f"; not of {', '.join(without)}: no known places" if without else ""
+        return f"{len(self.top)} channels of {len(layers)} layers: {place}/<channel>.png{but}"
 
     def tables(self) -> list[Table]:
         """Return one row per layer, with fewer and fewer columns for narrow terminals."""

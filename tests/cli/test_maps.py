@@ -344,6 +344,41 @@ class TestChecks:
         assert document["layers"][0]["stats"]["dead_channels"] == 0
 
 
+class TestTopImages:
+    def test_each_channel_has_a_picture_and_each_layer_a_sheet(self, cli, tiny, photo):
+        for i in range(4):
+            photo(Path(f"photos/{i}.jpg"), seed=i)
+        words = ("photos", *tiny, "-l", "conv1,relu#2,head", "--top-images", "3")
+        run = cli("maps", *words, "--json")
+        assert run.code == 0, run.stderr
+        top = json.loads(run.stdout)["top_images"]
+        names = [(one["layer"], one["call"], one["channel"]) for one in top]
+        assert names == [("conv1", 1, i) for i in range(4)] + [("relu", 2, i) for i in range(6)]
+        assert top[0]["output"] == "cnnviz-out/top/conv1/0.png"
+        written = [*(one["output"] for one in top), "cnnviz-out/top/conv1.png",
+                   "cnnviz-out/top/relu#2.png"]  # fmt: skip
+        assert files_below(Path("cnnviz-out/top")) == sorted(w[15:] for w in written)
+        (first, *_) = top[0]["images"]
+        assert set(first) == {"path", "at", "score", "box", "photo_box"}
+        assert Path(first["path"]).is_file()
+        scores = [image["score"] for image in top[0]["images"]]
+        assert scores == sorted(scores, reverse=True)
+        assert len({image["path"] for image in top[0]["images"]}) == 3
+        assert "not of head: no known places" in run.stderr
+
+    def test_without_there_are_none(self, cli, tiny):
+        assert "top_images" not in json.loads(cli("maps", "a.jpg", *tiny, "--json").stdout)
+        assert not Path("cnnviz-out/top").exists()
+
+    @pytest.mark.parametrize(
+        "words", [("--reduce", "mean"), ("--overlay",), ("--channels", "top:2")]
+    )
+    def test_photos_are_ranked_for_single_channels_only(self, cli, tiny, words):
+        run = cli("maps", "a.jpg", *tiny, "--top-images", "2", *words)
+        assert run.code == 2
+        assert "leave out --channels top:K, --reduce and --overlay" in run.error
+
+
 class TestGates:
     def test_saturated_units_trip(self, cli, here):
         Path("gate.py").write_text(
