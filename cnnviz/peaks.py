@@ -47,9 +47,12 @@ def find_peaks(maps: Floats, photo: int, most: int) -> Peaks:
         photo: The photo's number.
         most: How many photos are kept for each channel.
     """
-    flat = np.where(np.isnan(maps), -np.inf, maps).reshape(len(maps), -1)
+    flat = maps.reshape(len(maps), -1)
     places = flat.argmax(axis=1)[:, None]
-    scores = np.take_along_axis(flat, places, axis=1).astype(np.float32)
+    scores = np.take_along_axis(flat, places, axis=1)
+    # NaN is the largest to numpy; few maps have any, and a search for it takes as long again.
+    if np.isnan(scores).any():
+        return find_peaks(np.where(np.isnan(maps), -np.inf, maps), photo, most)
     if flat.shape[1] > 1:
         scores[flat.min(axis=1) == scores[:, 0]] = -np.inf
     return Peaks(most, scores, np.full_like(places, photo), places)
