@@ -96,7 +96,7 @@ class Rule:
             return f"{found.saturated:.0%} of the units are at a bound"
         # Not: smaller than the limit, which NaN is not.
         if self.name == "vanishing" and found.gradient is not None and not found.gradient >= limit:
-            return f"the gradient is {found.gradient:.2g} of that at the network's output"
+            return f"the gradient is {found.gradient:.2g} of that at the output"
         if self.name == "change" and found.change is not None and found.change.amount > limit:
             return found.change.said
         if self.name == "noise" and found.noise is not None and found.noise > limit:

@@ -261,6 +261,7 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
     elif report.result.statistics:
         output.table(*report.tables())
         if report.tripped:
+            output.line("")
             output.table(report.tripped_table())
     for skipped in report.skipped:
         output.note(f"skipped {skipped.record.label}: {skipped.reason}")

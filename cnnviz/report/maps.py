@@ -28,12 +28,11 @@ from cnnviz.top_pictures import TopChannel
 
 _COLUMNS = (
     "layer", "weights", "shape", "field", "stride", "min", "mean", "max", "std", "zeros", "dead",
-    "sat.", "gradient", "look", "file",
+    "sat.", "grad.", "look", "file",
 )  # fmt: skip
-# Which columns a table does without, on narrower and narrower terminals.
-_WITHOUT = (
-    (), ("file",), ("file", "field", "stride"), ("file", "field", "stride", "min", "std"),
-)  # fmt: skip
+_TEXTS = ("layer", "weights", "look", "file")
+# What a table does without on narrow terminals, and what it then does without, too.
+_SPARED = (("file",), ("field", "stride"), ("min", "max"), ("shape",))
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ class MapsReport:
 
     def tables(self) -> list[Table]:
         """Return one row per layer, with fewer and fewer columns for narrow terminals."""
-        return [self._table(without) for without in _WITHOUT]
+        return [self._table(sum(_SPARED[:count], ())) for count in range(len(_SPARED) + 1)]
 
     def _table(self, without: Sequence[str]) -> Table:
         table = Table(box=None, header_style="bold", pad_edge=False)
@@ -210,11 +209,11 @@ class MapsReport:
         # A column that says nothing is left out.
         titles = [t for t in _COLUMNS if t not in without and any(row.get(t) for row in rows)]
         for title in titles:
-            text = title in ("layer", "weights", "file", "look")
+            text, folds = title in _TEXTS, title in ("layer", "weights", "file")
             style = {"layer": "cyan", "look": "yellow"}.get(title, "")
             table.add_column(
                 title, style=style, justify="left" if text else "right",
-                no_wrap=not text, overflow="fold",
+                no_wrap=not folds, overflow="fold",
             )  # fmt: skip
         for row in rows:
             table.add_row(*(row.get(title, "") for title in titles))
@@ -301,7 +300,7 @@ def _row(plan: LayerPlan, found: Statistics) -> dict[str, str]:
         "stride": stride,
         **_values(found),
         "dead": f"[red]{dead}[/red]" if found.dead_channels else dead,
-        "gradient": f"{found.gradient.relative:.2g}" if found.gradient else "",
+        "grad.": f"{found.gradient.relative:.2g}" if found.gradient else "",
         "sat.": "" if found.saturated_fraction is None else f"{found.saturated_fraction:.0%}",
     }
 

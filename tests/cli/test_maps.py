@@ -423,7 +423,7 @@ class TestGates:
         words = ("-m", "net.py:all_zero", "--input-size", "32", "-l", "conv2,relu#2")
         run = cli("maps", "a.jpg", *words, "--fail-on", "blank", "--fail-on", "dead=0.5")
         assert run.code == 3
-        table = [line.split() for line in run.stdout.splitlines()[4:]]
+        table = [line.split() for line in run.stdout.splitlines()[5:]]
         assert table[0] == ["tripped", "layer", "reason"]
         assert [row[:2] for row in table[1:]] == [
             ["blank", "conv2"], ["dead=0.5", "conv2"], ["blank", "relu#2"], ["dead=0.5", "relu#2"],
@@ -477,7 +477,7 @@ class TestGradients:
         for label in labels({"layers": layers}):
             with Image.open(f"cnnviz-out/a.jpg/{label}.gradient.png") as picture:
                 assert json.loads(picture.info["cnnviz"])["class"] == 2
-        assert "gradient" in cli("maps", "a.jpg", *tiny, "--gradients").stdout.splitlines()[0]
+        assert "grad." in cli("maps", "a.jpg", *tiny, "--gradients").stdout.splitlines()[0]
 
     def test_without_there_are_none(self, cli, tiny):
         document = json.loads(cli("maps", "a.jpg", *tiny, "--json").stdout)
