@@ -27,7 +27,8 @@ from cnnviz.render.png import encode_png
 Colours = NDArray[np.uint8]
 
 _FOLDER = "top"
-_TILE, _SHEET_TILE = 144, 48
+_TILE = 144
+_SHEET_TILE, _FEW, _LARGE_SHEET_TILE = 48, 16, 72  # a sheet of few channels has larger ones
 _GROUND = 232  # grey beside patches that are not square
 _TOGETHER = 64  # channels whose patches are held at the same time
 
@@ -108,6 +109,7 @@ def _write_layer(
 ) -> Iterator[tuple[TopChannel, Colours]]:
     """Write the picture of each channel; yield what it shows, with small tiles for the sheet."""
     folder = out / _FOLDER / plan.file_name.removesuffix(".png")
+    side = _SHEET_TILE if len(plan.channels) > _FEW else _LARGE_SHEET_TILE
     for i in range(0, len(plan.channels), _TOGETHER):
         rows = range(i, min(i + _TOGETHER, len(plan.channels)))
         patches = {
@@ -127,7 +129,7 @@ def _write_layer(
             )
             pictures = [tile for _, tile in mine]
             written.append(pool.submit(_write_channel, model, channel, pictures))
-            yield channel, _small(pictures, peaks.most)
+            yield channel, _small(pictures, peaks.most, side)
         for future in written:
             future.result()
 
@@ -185,12 +187,11 @@ def _cut_one(model: LoadedModel, patch: Patch, photo: Image.Image | None) -> tup
     return cut, np.asarray(tile)
 
 
-def _small(tiles: Sequence[Colours], count: int) -> Colours:
-    """Return tiles for the sheet, (count, H, W, 3); white where there are fewer."""
-    row = np.full((count, _SHEET_TILE, _SHEET_TILE, 3), 255, dtype=np.uint8)
-    size = (_SHEET_TILE, _SHEET_TILE)
+def _small(tiles: Sequence[Colours], count: int, side: int) -> Colours:
+    """Return tiles for the sheet, (count, side, side, 3); white where there are fewer."""
+    row = np.full((count, side, side, 3), 255, dtype=np.uint8)
     for i, tile in enumerate(tiles):
-        row[i] = np.asarray(Image.fromarray(tile).resize(size, Image.Resampling.BOX))
+        row[i] = np.asarray(Image.fromarray(tile).resize((side, side), Image.Resampling.BOX))
     return row
 
 

@@ -110,7 +110,7 @@ def test_the_tile_shows_the_pixel_and_the_sheet_all_channels(
             tiles.append(pixel)
     with Image.open(tmp_path / "out" / "top" / "0.png") as sheet:
         shown = np.asarray(sheet.convert("RGB"))
-    assert all((shown == pixel).all(axis=2).sum() >= 48 * 48 for pixel in tiles)
+    assert all((shown == pixel).all(axis=2).sum() >= 72 * 72 for pixel in tiles)
 
 
 def test_a_photo_larger_than_the_input_is_cut_where_the_network_looked(
