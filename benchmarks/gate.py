@@ -1,4 +1,4 @@
-"""The CI job of `configs/ci-smoke.yaml` beside the import of torchvision: `python benchmarks/gate.py`.
+"""The job of `configs/ci-smoke.yaml` beside the import of torchvision: `python benchmarks/gate.py`.
 
 Each in a process of its own, in turn, several times; what counts is the ratio within a round. Aim:
 the job takes less than 1.5 times the import.
