@@ -139,7 +139,8 @@ def _take(
 ) -> tuple[Sequence[float], list[NDArray[np.float32]]]:
     """Return the norm of the gradient of each picture, and a copy of the maps that are shown."""
     maps = as_maps(gradient, same[0].plan.record.layout).float()
-    flat = maps.flatten(1)
+    # All of it: a class token, through which a score may depend on a layer, is no part of the maps.
+    flat = gradient.float().flatten(1)
     # The squares of what is all but vanished would be zero.
     largest = flat.abs().amax(dim=1, keepdim=True)
     norms = largest[:, 0] * (flat / torch.where(largest > 0, largest, 1)).norm(dim=1)

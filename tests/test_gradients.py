@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from cnnviz.choices import Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
@@ -138,6 +139,23 @@ def test_gradients_that_all_but_vanish_are_measured_all_the_same(as_model: LoadT
     network = nn.Sequential(nn.Identity(), Shrinks(), nn.Flatten())
     (found,) = gradients(as_model(network, (2, 2)), pictures(1, 2))
     assert found["0"].statistics.gradient.relative == pytest.approx(1e-30, rel=1e-3)
+
+
+def test_the_norm_is_that_of_all_tokens_also_where_maps_leave_out_the_class_token(
+    as_model: LoadToy,
+) -> None:
+    torch.manual_seed(0)
+    network = VisionTransformer(
+        image_size=32, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=16,
+        num_classes=3,
+    )  # fmt: skip
+    nn.init.normal_(network.heads.head.weight)
+    (found,) = gradients(as_model(network, (32, 32)), pictures(1, 32), "2", "encoder.ln")
+    last = found["encoder.ln"]
+    assert last.gradient.values.shape == (8, 4, 4)
+    assert not last.gradient.values.any(), "the score is read off the class token alone"
+    expected = float(network.heads.head.weight[2].norm())
+    assert last.statistics.gradient.norm == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_network_may_overwrite_its_own_input(as_model: LoadToy) -> None:
