@@ -19,12 +19,15 @@ from cnnviz.catalog import checkpoint_names
 from cnnviz.choices import Precision
 from cnnviz.errors import InputError, OutputError
 from cnnviz.files import remove_leftovers, write_atomically
+from cnnviz.gradients import Target, add_gradients
 from cnnviz.images import ImageSource, open_reduced
 from cnnviz.maps import LayerMaps, LayerPlan, look
 from cnnviz.models import LoadedModel
+from cnnviz.peaks import find_peaks
 from cnnviz.pictures import Photo, Style, draw_layers
 from cnnviz.ranks import ALONE, Place
 from cnnviz.series import draw_series
+from cnnviz.statistics import Statistics, measure
 from cnnviz.tally import Outcome, RunResult, Tally, same_names
 
 In = TypeVar("In")
@@ -50,6 +53,8 @@ class MapsJob:
         save_activations: Whether the kept maps are also saved as numbers.
         earlier: The network with other weights, whose maps stand above those of `model`.
         precision: In which numbers the network computes.
+        target: The score whose gradients are also taken.
+        top_images: How many photos are kept that excite each channel most.
     """
 
     model: LoadedModel
@@ -59,6 +64,8 @@ class MapsJob:
     save_activations: bool = False
     earlier: Sequence[LoadedModel] = ()
     precision: Precision = Precision.FP32
+    target: Target | None = None
+    top_images: int = 0
 
     @property
     def models(self) -> tuple[LoadedModel, ...]:
@@ -71,6 +78,7 @@ class _Decoded:
     source: ImageSource
     photo: Photo
     pixels: NDArray[np.float32]
+    statistics: Statistics
 
 
 def run_maps(
@@ -104,13 +112,14 @@ def run_maps(
     tally = tally or Tally()
     size = batch_size or _batch_size(job)
     groups = _unfinished(tally, sources, size)[place.rank :: place.world]
+    numbers = {source.key: i for i, source in enumerate(sources)}
     drawing: deque[tuple[Outcome | _Decoded, Snapshots, list[Future[Path]]]] = deque()
 
     def collect(leave: int) -> None:
         while len(drawing) > leave:
             item, snapshots, files = drawing.popleft()
             outcome = item if isinstance(item, Outcome) else _outcome(job, item.source, files)
-            tally.add(outcome, [maps.statistics for one in snapshots for maps in one])
+            _take_in(tally, job, numbers[item.source.key], item, snapshots, outcome)
             on_done(outcome)
 
     workers = workers or max(1, (os.cpu_count() or 1) // place.neighbours)
@@ -143,6 +152,23 @@ def _unfinished(
         for i in range(0, len(sources), size)
     ]
     return [batch for batch in batches if any(batch)]
+
+
+def _take_in(
+    tally: Tally,
+    job: MapsJob,
+    number: int,
+    item: "Outcome | _Decoded",
+    snapshots: Snapshots,
+    outcome: Outcome,
+) -> None:
+    """Count a photo that is done with, and rank it among those that excite each channel."""
+    if isinstance(item, Outcome):
+        tally.add(outcome, [])
+        return
+    tally.add(outcome, [item.statistics, *(maps.statistics for one in snapshots for maps in one)])
+    if job.top_images and outcome.error is None:
+        tally.rank([find_peaks(maps.values, number, job.top_images) for maps in snapshots[-1]])
 
 
 @contextmanager
@@ -195,7 +221,9 @@ def _decode(job: MapsJob, source: ImageSource | None) -> _Decoded | Outcome | No
     except InputError as error:
         return Outcome(source, error=str(error))
     photo = Photo(source.key, seen, whole if job.style.overlay else None, size)
-    return _Decoded(source, photo, preprocess.normalize(seen))
+    pixels = preprocess.normalize(seen)
+    (statistics,), _ = measure(torch.from_numpy(pixels[None]))
+    return _Decoded(source, photo, pixels, statistics)
 
 
 def _look(job: MapsJob, items: Sequence[_Decoded | Outcome | None]) -> list[Snapshots]:
@@ -208,6 +236,8 @@ def _look(job: MapsJob, items: Sequence[_Decoded | Outcome | None]) -> list[Snap
             batch[i] = item.pixels
         pixels = torch.from_numpy(batch)
         views = [look(model, pixels, job.plans, job.precision) for model in job.models]
+        if job.target:
+            views[-1] = add_gradients(job.model, pixels, views[-1], job.target)
         for i in photos:
             found[i] = tuple(view[i] for view in views)
     return found

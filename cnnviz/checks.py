@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from cnnviz.errors import UsageError
 
@@ -11,10 +12,28 @@ _FORMS = {
     "nan": ("nan", None),
     "blank": ("blank", None),
     "dead": ("dead=SHARE with a share from 0 to 1", 1.0),
+    "saturated": ("saturated=SHARE", 1.0),
+    "vanishing": ("vanishing=RATIO with a ratio from 0 to 1", 1.0),
     "noise": ("noise=LEVEL with a level from 0 to 2", 2.0),
 }
-MAPS_RULES = ("nan", "blank", "dead")
+# The file of a `change` rule stands before its limit.
+_CHANGE, _LARGEST_CHANGE = "change=REFERENCE.json:TOLERANCE", 1e6
+MAPS_RULES = ("nan", "blank", "dead", "saturated", "vanishing", "change")
 FILTERS_RULES = ("nan", "dead", "noise")
+_NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?"
+
+
+@dataclass(frozen=True)
+class Change:
+    """How far a layer is from what it was in an earlier run.
+
+    Attributes:
+        amount: Of the statistic that changed the most, in its own unit.
+        said: Which that is, and what it was.
+    """
+
+    amount: float
+    said: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,12 @@ class Health:
         what: What they are called.
         blank: On how many pictures the whole layer had one and the same value.
         noise: How far filters are from smooth; None where that means nothing.
+        saturated: The share of values at a bound of an activation function; None where there is
+            no bound.
+        largest: The largest finite value without its sign.
+        gradient: The norm of the gradient there, relative to that at the network's output; None
+            where it was not measured.
+        change: What changed the most since an earlier run; None where there is none.
     """
 
     nan: int
@@ -38,6 +63,10 @@ class Health:
     what: str
     blank: int = 0
     noise: float | None = None
+    saturated: float | None = None
+    largest: float = 0.0
+    gradient: float | None = None
+    change: Change | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +74,14 @@ class Rule:
     """One `--fail-on` rule.
 
     Attributes:
-        name: `nan`, `dead`, `blank` or `noise`.
-        limit: For `dead`, the share of a layer's parts that may be; for `noise`, its level.
+        name: `nan`, `dead`, `blank`, `saturated`, `vanishing`, `change` or `noise`.
+        limit: How large, or for `vanishing` how small, what it is about may be.
+        reference: For `change`, the earlier run.
     """
 
     name: str
     limit: float | None = None
+    reference: Path | None = None
 
     def complaint(self, found: Health) -> str | None:
         """Return how a layer breaks the rule, or None where it keeps it."""
@@ -61,17 +92,27 @@ class Rule:
             return f"the same value everywhere on {found.blank} pictures"
         if self.name == "dead" and found.dead > limit * found.parts:
             return f"{found.dead} of {found.parts} {found.what} are dead"
+        if self.name == "saturated" and found.saturated is not None and found.saturated > limit:
+            return f"{found.saturated:.0%} of the units are at a bound"
+        # Not: smaller than the limit, which NaN is not.
+        if self.name == "vanishing" and found.gradient is not None and not found.gradient >= limit:
+            return f"the gradient is {found.gradient:.2g} of that at the output"
+        if self.name == "change" and found.change is not None and found.change.amount > limit:
+            return found.change.said
         if self.name == "noise" and found.noise is not None and found.noise > limit:
             return f"noise of {found.noise:.2g}; smooth filters have 0, random ones 1"
         return None
 
     def __str__(self) -> str:
         """Return the rule as it is written."""
-        return self.name if self.limit is None else f"{self.name}={self.limit:g}"
+        if self.limit is None:
+            return self.name
+        file = f"{self.reference}:" if self.reference else ""
+        return f"{self.name}={file}{self.limit:g}"
 
 
 def parse_rules(texts: Iterable[str], known: Iterable[str] = MAPS_RULES) -> tuple[Rule, ...]:
-    """Return the rules that are written `nan`, `blank`, `dead=SHARE` or `noise=LEVEL`.
+    """Return the rules that are written `nan`, `dead=SHARE`, `change=FILE:TOLERANCE` and so on.
 
     Args:
         texts: One rule each.
@@ -85,12 +126,15 @@ def parse_rules(texts: Iterable[str], known: Iterable[str] = MAPS_RULES) -> tupl
 
 
 def _parse_rule(text: str, known: tuple[str, ...]) -> Rule:
-    match = re.fullmatch(r"(\w+)(?:=(\d*\.?\d+))?", text)
-    if match and match[1] in known:
+    change = re.fullmatch(rf"change=(.+):({_NUMBER})", text)
+    if change and "change" in known and float(change[2]) <= _LARGEST_CHANGE:
+        return Rule("change", float(change[2]), Path(change[1]))
+    match = re.fullmatch(rf"(\w+)(?:=({_NUMBER}))?", text)
+    if match and match[1] in known and match[1] in _FORMS:
         _, largest = _FORMS[match[1]]
         if largest is None and match[2] is None:
             return Rule(match[1])
         if largest is not None and match[2] is not None and float(match[2]) <= largest:
             return Rule(match[1], float(match[2]))
-    *forms, last = (_FORMS[name][0] for name in known)
+    *forms, last = (_CHANGE if name == "change" else _FORMS[name][0] for name in known)
     raise UsageError(f"rule {text!r} not understood; write {', '.join(forms)}, or {last}")

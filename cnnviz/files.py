@@ -21,10 +21,14 @@ _LOCK = ".cnnviz.lock"
 _TEMPORARY = re.compile(r"\.\d+-\d+\.tmp")
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, option: str = "--out") -> None:
     """Make sure, before any slow work, that files can be written into `folder`.
 
     The folder is made where it does not exist.
+
+    Args:
+        folder: The folder.
+        option: What sets it, for the message.
 
     Raises:
         OutputError: If it is a file, or cannot be made or written.
@@ -34,10 +38,12 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except FileExistsError as error:
-        raise OutputError(f"{folder} is a file; choose another output folder with --out") from error
+        raise OutputError(
+            f"{folder} is a file; choose another output folder with {option}"
+        ) from error
     except OSError as error:
         raise OutputError(
-            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
+            f"cannot write to {folder}: {error.strerror}; choose another folder with {option}"
         ) from error
 
 
@@ -99,6 +105,21 @@ def remove_leftovers(folder: Path) -> None:
         for entry in os.scandir(folder):
             if _TEMPORARY.fullmatch(entry.name):
                 os.unlink(entry)
+
+
+def check_file(path: Path, option: str) -> None:
+    """Make sure, before any slow work, that a file can be written; its folder is made.
+
+    Args:
+        path: The file.
+        option: What sets it, for the message.
+
+    Raises:
+        OutputError: If it is a folder, or its folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file with {option}")
+    check_folder(path.parent, option)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

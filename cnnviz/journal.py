@@ -23,8 +23,8 @@ import numpy as np
 
 from cnnviz.errors import OutputError
 from cnnviz.files import write_atomically
-from cnnviz.statistics import Statistics
-from cnnviz.tally import Outcome, RunResult, Tally, merge_totals, same_names
+from cnnviz.statistics import GradientNorms, Statistics
+from cnnviz.tally import Outcome, RunResult, Tally, merged, same_names
 
 _PART = re.compile(r"manifest\.\d+\.jsonl")
 
@@ -141,7 +141,7 @@ def finish_journal(out: Path, settings: Settings, result: RunResult) -> None:
     Raises:
         OutputError: If the file cannot be written.
     """
-    _write(out, {"settings": settings}, result.statistics, result.outcomes)
+    _write(out, {"settings": settings}, result.totals, result.outcomes)
 
 
 def read_journal(out: Path) -> Past | None:
@@ -160,7 +160,7 @@ def read_journal(out: Path) -> Past | None:
     files = {}
     for line in lines:
         if line["error"] is None:
-            totals = merge_totals(totals, [*map(_statistics, line.get("statistics", ()))])
+            totals = merged(totals, [*map(_statistics, line.get("statistics", ()))])
             names = tuple(output.rpartition("/")[2] for output in line["outputs"])
             files[line["key"]] = same_names(names)
     return Past(head["settings"], totals, files)
@@ -236,6 +236,9 @@ def _entry(found: Statistics, before: Statistics | None, after: Statistics) -> d
             if before is not None:
                 new &= now != getattr(before, field.name)
             entry[field.name] = {str(i): float(now[i]) for i in np.flatnonzero(new)}
+        elif isinstance(value, GradientNorms):
+            # As text, because JSON has neither NaN nor infinity.
+            entry[field.name] = [value.pictures, str(value.norms), str(value.relatives)]
         else:
             entry[field.name] = str(value) if isinstance(value, Fraction) else value
     return entry
@@ -250,5 +253,10 @@ def _statistics(entry: Mapping[str, Any]) -> Statistics:
             array = np.full(entry["channels"], np.nan)
             array[[int(i) for i in value]] = [*value.values()]
             value = array
+        elif field.name == "gradient" and value:
+            pictures, norms, relatives = value
+            value = GradientNorms(pictures, float(norms), float(relatives))
+        elif isinstance(value, list):
+            value = tuple((bound, count) for bound, count in value)
         values[field.name] = Fraction(value) if isinstance(value, str) else value
     return Statistics(**values)

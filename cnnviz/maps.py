@@ -14,11 +14,12 @@ from cnnviz.errors import ModelError, UsageError
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes, Layout
 from cnnviz.models import LoadedModel
+from cnnviz.saturation import Bound, bounds_of
 from cnnviz.selection import ChannelSpec, select_layers
 from cnnviz.statistics import Statistics, measure
 from cnnviz.tracer import LayerRecord, trace_module
 
-_REDUCTIONS: dict[Reduce, Callable[[Tensor], Tensor]] = {
+REDUCTIONS: dict[Reduce, Callable[[Tensor], Tensor]] = {
     Reduce.MEAN: lambda maps: maps.mean(dim=1, keepdim=True),
     Reduce.MAX: lambda maps: maps.amax(dim=1, keepdim=True),
     Reduce.SUM: lambda maps: maps.sum(dim=1, keepdim=True),
@@ -36,12 +37,14 @@ class LayerPlan:
             most active ones are ranked for each picture.
         top: How many of the most active are kept; 0 to keep all of `channels`.
         reduce: How they become one map.
+        bounds: Where the layer saturates; empty where it does not.
     """
 
     record: LayerRecord
     channels: tuple[int, ...]
     top: int
     reduce: Reduce
+    bounds: tuple[Bound, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -64,6 +67,22 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class LayerGradient:
+    """How the score of a class depends on what a layer gave for one picture.
+
+    Attributes:
+        values: (K, H, W) float32, the gradient of the score with respect to the kept channels, or
+            reduced as they are.
+        number: The class.
+        relative: The norm over all channels, relative to that at the network's output.
+    """
+
+    values: NDArray[np.float32]
+    number: int
+    relative: float
+
+
+@dataclass(frozen=True)
 class LayerMaps:
     """What one layer gave for one picture.
 
@@ -75,6 +94,7 @@ class LayerMaps:
         mean: (H, W) float32, the mean over all channels of the layer.
         active: The share of values above zero, over all channels.
         statistics: Over all channels.
+        gradient: Where it was asked for.
     """
 
     plan: LayerPlan
@@ -83,6 +103,7 @@ class LayerMaps:
     mean: NDArray[np.float32]
     active: float
     statistics: Statistics
+    gradient: LayerGradient | None = None
 
 
 def plan_layers(
@@ -97,7 +118,11 @@ def plan_layers(
     """
     records = trace_module(model.module, model.preprocess.input_size)
     chosen = [records[i] for i in select_layers(patterns, records)]
-    plans = [_plan(record, channels, reduce) for record in chosen if record.layout.axes]
+    plans = [
+        _plan(record, channels, reduce, bounds_of(model.module.get_submodule(record.name)))
+        for record in chosen
+        if record.layout.axes
+    ]
     skipped = [Skipped(r, r.layout.reason) for r in chosen if r.layout.reason]
     if not plans:
         reasons = "; ".join(f"{s.record.label}: {s.reason}" for s in skipped[:3])
@@ -105,7 +130,9 @@ def plan_layers(
     return plans, skipped
 
 
-def _plan(record: LayerRecord, spec: ChannelSpec, reduce: Reduce) -> LayerPlan:
+def _plan(
+    record: LayerRecord, spec: ChannelSpec, reduce: Reduce, bounds: tuple[Bound, ...]
+) -> LayerPlan:
     count = record.layout.channels
     vector = record.layout.axes is Axes.VECTOR
     # The default number of channels is for grids: a reduced map, or a vector, takes them all.
@@ -115,7 +142,7 @@ def _plan(record: LayerRecord, spec: ChannelSpec, reduce: Reduce) -> LayerPlan:
     except UsageError as error:
         raise UsageError(f"layer {record.label}: {error}") from error
     return LayerPlan(
-        record, tuple(numbers), min(spec.top, count), Reduce.NONE if vector else reduce
+        record, tuple(numbers), min(spec.top, count), Reduce.NONE if vector else reduce, bounds
     )
 
 
@@ -196,7 +223,7 @@ def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
     maps = as_maps(output, plan.record.layout)
     # A table that does not depend on the picture has no batch of its own.
     maps = maps.expand(count, -1, -1, -1).float()
-    statistics, active = measure(maps)
+    statistics, active = measure(maps, plan.bounds)
     mean = maps.mean(dim=1).cpu().numpy()
     values, channels = _pick(maps, plan)
     return [
@@ -230,7 +257,7 @@ def _pick(maps: Tensor, plan: LayerPlan) -> tuple[NDArray[np.float32], list[tupl
     else:
         maps = maps[:, numbers]
     if plan.reduce is not Reduce.NONE:
-        maps = _REDUCTIONS[plan.reduce](maps)
+        maps = REDUCTIONS[plan.reduce](maps)
         channels = [()] * len(maps)
     copy = maps.to("cpu", copy=True, memory_format=torch.contiguous_format)
     return copy.numpy(), channels

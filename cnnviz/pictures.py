@@ -13,7 +13,7 @@ from cnnviz.catalog import tell_weights
 from cnnviz.choices import Normalize, Reduce
 from cnnviz.errors import UnknownNameError, UsageError
 from cnnviz.layout import Axes
-from cnnviz.maps import LayerMaps
+from cnnviz.maps import LayerGradient, LayerMaps
 from cnnviz.models import LoadedModel
 from cnnviz.render.bars import draw_bars
 from cnnviz.render.canvas import Header
@@ -22,6 +22,8 @@ from cnnviz.render.photo import Stage, draw_overlay, draw_overview
 from cnnviz.render.png import encode_png
 
 Grey = NDArray[np.uint8]
+
+_GRADIENTS = "RdBu_r"  # blue below zero, red above
 
 
 def feature_grid(maps: Tensor, *, normalize: str = "channel", cmap: str = "viridis") -> Image.Image:
@@ -105,6 +107,9 @@ def draw_layers(
     """
     for maps in layers:
         yield maps.plan.file_name, partial(_layer_png, model, photo, maps, style)
+        if maps.gradient:
+            name = f"{maps.plan.file_name.removesuffix('.png')}.gradient.png"
+            yield name, partial(_gradient_png, model, photo, maps, maps.gradient, style)
     yield from draw_overview_of(model, photo, layers, style)
 
 
@@ -118,14 +123,24 @@ def draw_overview_of(
 
 
 def _layer_png(model: LoadedModel, photo: Photo, maps: LayerMaps, style: Style) -> bytes:
-    about = {
+    return encode_png(draw_layer(model, photo, maps, style), _about(model, photo, maps))
+
+
+def _gradient_png(
+    model: LoadedModel, photo: Photo, maps: LayerMaps, gradient: LayerGradient, style: Style
+) -> bytes:
+    about = {**_about(model, photo, maps), "class": gradient.number}
+    return encode_png(draw_gradient(model, photo, maps, gradient, style), about)
+
+
+def _about(model: LoadedModel, photo: Photo, maps: LayerMaps) -> dict[str, object]:
+    return {
         "image": photo.key,
         "model": model.name,
         "weights": model.weights,
         "layer": maps.plan.record.label,
         "channels": list(maps.channels),
     }
-    return encode_png(draw_layer(model, photo, maps, style), about)
 
 
 def _overview_png(model: LoadedModel, photo: Photo, stages: Sequence[Stage], style: Style) -> bytes:
@@ -149,8 +164,33 @@ def draw_layer(model: LoadedModel, photo: Photo, maps: LayerMaps, style: Style) 
         box = model.preprocess.to_photo((0, 0, width, height), photo.size)
         header = Header(header.title, lines)
         return draw_overlay(photo.whole, maps.values[0], box, header, cmap=style.cmap)
-    labels = [str(n) for n in maps.channels] or [maps.plan.reduce.value]
-    return draw_grid(maps.values, labels, header, normalize=style.normalize, cmap=style.cmap)
+    return draw_grid(
+        maps.values, _tile_names(maps), header, normalize=style.normalize, cmap=style.cmap
+    )
+
+
+def draw_gradient(
+    model: LoadedModel, photo: Photo, maps: LayerMaps, gradient: LayerGradient, style: Style
+) -> Image.Image:
+    """Return the gradient of a class's score at a layer, red where more of it raises the score."""
+    label, number = maps.plan.record.label, gradient.number
+    name = f" ({model.classes[number]})" if model.classes else ""
+    lines = (
+        f"of the score of class {number}{name}",
+        f"norm {gradient.relative:.2g} of that at the network's output",
+        f"{model.name} · {tell_weights(model.weights)} · {photo.key}",
+    )
+    header = Header(f"Gradient at {label}", lines, photo.thumbnail)
+    values = gradient.values
+    if maps.plan.record.layout.axes is Axes.VECTOR:
+        return draw_bars(values[:, 0, 0], _value_names(model, maps), header, cmap=_GRADIENTS)
+    return draw_grid(
+        values, _tile_names(maps), header, normalize=style.normalize, cmap=_GRADIENTS, signed=True
+    )
+
+
+def _tile_names(maps: LayerMaps) -> list[str]:
+    return [str(number) for number in maps.channels] or [maps.plan.reduce.value]
 
 
 def tell_shape(maps: LayerMaps) -> str:

@@ -15,12 +15,13 @@ from cnnviz.batch import MapsJob, run_maps
 from cnnviz.choices import Reduce
 from cnnviz.errors import InputError, UsageError
 from cnnviz.files import remove_leftovers
+from cnnviz.gradients import Target
 from cnnviz.images import ImageSource
 from cnnviz.journal import Journal, Past, Settings, finish_journal, read_journal, start_journal
 from cnnviz.maps import LayerPlan
 from cnnviz.models import LoadedModel
 from cnnviz.statistics import Statistics
-from cnnviz.tally import Outcome, RunResult, merge_totals
+from cnnviz.tally import Outcome, RunResult, merged
 from cnnviz.team import Team
 
 
@@ -170,12 +171,13 @@ def _gather(
     """Return, in the first process, the results of all; and make one journal of theirs."""
     finished = {outcome.source.key for outcome in start.finished}
     new = {key: one for key, one in journal.outcomes.items() if key not in finished}
-    parts = team.gather((new, journal.totals))
+    parts = team.gather((new, journal.totals, journal.peaks))
     if not parts:
         return None
-    for outcomes, _ in parts:
+    for outcomes, _, _ in parts:
         journal.outcomes.update(outcomes)
-    journal.totals = reduce(merge_totals, [totals for _, totals in parts])
+    journal.totals = reduce(merged, [totals for _, totals, _ in parts])
+    journal.peaks = reduce(merged, [peaks for _, _, peaks in parts])
     result = journal.result(start.sources)
     finish_journal(out, settings, result)
     return result
@@ -199,7 +201,13 @@ def describe(job: MapsJob) -> dict[str, object]:
         "overlay": job.style.overlay,
         "frames": job.style.frames,
         "save-activations": job.save_activations,
+        "gradients": None if job.target is None else _told_class(job.target),
+        "top-images": job.top_images,
     }
+
+
+def _told_class(target: Target) -> str:
+    return "the strongest class" if target.number is None else f"class {target.number}"
 
 
 def _told_channels(plan: LayerPlan) -> str:

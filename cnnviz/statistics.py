@@ -1,6 +1,7 @@
 """What the values of a layer are like, over one picture or over a whole run."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,8 +11,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz.checks import Health
+from cnnviz.saturation import Bound
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GradientNorms:
+    """Norms of the gradient of a score with respect to a layer's output.
+
+    Attributes:
+        pictures: How many were measured.
+        norms: Sum of their norms.
+        relatives: Sum of their norms relative to those at the network's output.
+    """
+
+    pictures: int
+    norms: float
+    relatives: float
+
+    def merge(self, other: "GradientNorms") -> "GradientNorms":
+        """Return the norms of both sets of pictures together."""
+        return GradientNorms(
+            self.pictures + other.pictures,
+            self.norms + other.norms,
+            self.relatives + other.relatives,
+        )
+
+    @property
+    def norm(self) -> float:
+        """The mean norm."""
+        return self.norms / self.pictures
+
+    @property
+    def relative(self) -> float:
+        """The mean norm relative to that at the network's output."""
+        return self.relatives / self.pictures
 
 
 @dataclass(frozen=True)
@@ -32,6 +67,9 @@ class Statistics:
         high: (C,) the largest.
         values_per_channel: How many values each channel had.
         blank: On how many pictures the whole layer had one and the same value.
+        at_bounds: (bound, how many values are at it) of an activation function that saturates;
+            empty for other layers.
+        gradient: Norms of the gradient, where that was asked for.
     """
 
     values: int
@@ -44,6 +82,8 @@ class Statistics:
     high: Floats
     values_per_channel: int
     blank: int
+    at_bounds: tuple[tuple[float, int], ...] = ()
+    gradient: GradientNorms | None = None
 
     def merge(self, other: "Statistics") -> "Statistics":
         """Return the statistics of both sets of pictures together."""
@@ -58,6 +98,13 @@ class Statistics:
             high=np.fmax(self.high, other.high),
             values_per_channel=self.values_per_channel + other.values_per_channel,
             blank=self.blank + other.blank,
+            at_bounds=tuple(
+                (bound, here + there)
+                for (bound, here), (_, there) in zip(self.at_bounds, other.at_bounds, strict=True)
+            ),
+            gradient=self.gradient.merge(other.gradient)
+            if self.gradient and other.gradient
+            else None,
         )
 
     @property
@@ -86,7 +133,21 @@ class Statistics:
     @property
     def zero_fraction(self) -> float:
         """The share of values that are exactly zero."""
-        return self.zeros / max(self.values + self.nan + self.infinite, 1)
+        return self.zeros / self._total
+
+    @property
+    def bound_fractions(self) -> dict[float, float]:
+        """The share of values at each bound of an activation function that saturates."""
+        return {bound: count / self._total for bound, count in self.at_bounds}
+
+    @property
+    def saturated_fraction(self) -> float | None:
+        """The share of values at any of these bounds; None where there are none."""
+        return sum(self.bound_fractions.values()) if self.at_bounds else None
+
+    @property
+    def _total(self) -> int:
+        return max(self.values + self.nan + self.infinite, 1)
 
     @property
     def dead_channels(self) -> int:
@@ -100,15 +161,24 @@ class Statistics:
     def health(self) -> Health:
         """What rules look at."""
         return Health(
-            self.nan, self.infinite, len(self.low), self.dead_channels, "channels", self.blank
+            self.nan,
+            self.infinite,
+            len(self.low),
+            self.dead_channels,
+            "channels",
+            self.blank,
+            saturated=self.saturated_fraction,
+            largest=max(abs(self.min), abs(self.max)),
+            gradient=self.gradient.relative if self.gradient else None,
         )
 
 
-def measure(maps: Tensor) -> tuple[list[Statistics], list[float]]:
+def measure(maps: Tensor, bounds: Sequence[Bound] = ()) -> tuple[list[Statistics], list[float]]:
     """Return the statistics of each picture of a batch, and its share of positive values.
 
     Args:
         maps: (N, C, H, W) on any device.
+        bounds: Where the layer saturates.
     """
     flat = maps.flatten(2)
     channels, size = flat.shape[1:]
@@ -121,16 +191,17 @@ def measure(maps: Tensor) -> tuple[list[Statistics], list[float]]:
         nonzero = _count(picture != 0)
         positive.append((nonzero if low[i].min() >= 0 else _count(picture > 0)) / total)
         mean, squares = _mean_and_squares(picture)
+        there = tuple((bound.value, _count(bound.reached(picture))) for bound in bounds)
         if np.isfinite(mean) and np.isfinite(squares):
             blank = int(total > 1 and low[i].min() == high[i].max())
             measured.append(
                 Statistics(
                     total, *_sums(total, mean, squares), total - nonzero, 0, 0,
-                    low[i], high[i], size, blank,
+                    low[i], high[i], size, blank, there,
                 )
             )  # fmt: skip
         else:
-            measured.append(_measure_broken(picture.double().cpu().numpy()))
+            measured.append(_measure_broken(picture.double().cpu().numpy(), there))
     return measured, positive
 
 
@@ -157,7 +228,7 @@ def _mean_and_squares(picture: Tensor) -> tuple[float, float]:
     return float(means.mean()), float(within.clamp(min=0).sum() + between)
 
 
-def _measure_broken(values: Floats) -> Statistics:
+def _measure_broken(values: Floats, at_bounds: tuple[tuple[float, int], ...]) -> Statistics:
     """Return the statistics of one picture, (C, values), that is not finite everywhere."""
     finite = np.isfinite(values)
     seen = values[finite]
@@ -175,4 +246,5 @@ def _measure_broken(values: Floats) -> Statistics:
         high=np.fmax.reduce(clean, axis=1) + 0.0,
         values_per_channel=values.shape[1],
         blank=0,
+        at_bounds=at_bounds,
     )

@@ -4,9 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from cnnviz.images import ImageSource
+from cnnviz.peaks import Peaks
 from cnnviz.statistics import Statistics
+
+Merged = TypeVar("Merged", Statistics, Peaks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,19 @@ class RunResult:
         outcomes: One per photo, in the order given.
         statistics: One per layer plan, over all photos that did not fail, the plans of one
             checkpoint after those of the other; empty where there is no such photo.
+        input: Of what the network got, all those photos together; None likewise.
+        peaks: Which photos excite the channels of each layer most, where that was asked for.
     """
 
     outcomes: tuple[Outcome, ...]
     statistics: tuple[Statistics, ...]
+    input: Statistics | None = None
+    peaks: tuple[Peaks, ...] = ()
+
+    @property
+    def totals(self) -> tuple[Statistics, ...]:
+        """Statistics of the input, and those of the layers."""
+        return (self.input, *self.statistics) if self.input else ()
 
 
 class Tally:
@@ -56,7 +69,8 @@ class Tally:
 
     Attributes:
         outcomes: By the photo's key.
-        totals: One per layer plan, as in `RunResult`.
+        totals: Statistics of the network's input, and then one per layer plan, as in `RunResult`.
+        peaks: As in `RunResult`.
     """
 
     def __init__(
@@ -74,13 +88,18 @@ class Tally:
         """
         self.outcomes = {outcome.source.key: outcome for outcome in outcomes}
         self.totals = tuple(totals)
+        self.peaks: tuple[Peaks, ...] = ()
         self._counted = frozenset(counted)
 
     def add(self, outcome: Outcome, found: Sequence[Statistics]) -> None:
         """Take in a photo, and its statistics where it did not fail."""
         self.outcomes[outcome.source.key] = outcome
         if self.counts(outcome):
-            self.totals = merge_totals(self.totals, found)
+            self.totals = merged(self.totals, found)
+
+    def rank(self, found: Sequence[Peaks]) -> None:
+        """Take in where each channel is most active on a photo."""
+        self.peaks = merged(self.peaks, found)
 
     def counts(self, outcome: Outcome) -> bool:
         """Return whether a photo's statistics are to be added."""
@@ -89,13 +108,13 @@ class Tally:
     def result(self, sources: Iterable[ImageSource]) -> RunResult:
         """Return what became of those of the photos that were taken in."""
         keys = [source.key for source in sources if source.key in self.outcomes]
-        return RunResult(tuple(self.outcomes[key] for key in keys), self.totals)
+        outcomes = tuple(self.outcomes[key] for key in keys)
+        first = self.totals[0] if self.totals else None
+        return RunResult(outcomes, self.totals[1:], first, self.peaks)
 
 
-def merge_totals(
-    totals: Sequence[Statistics], more: Sequence[Statistics]
-) -> tuple[Statistics, ...]:
-    """Return the statistics of two sets of photos, either of which may be empty."""
+def merged(totals: Sequence[Merged], more: Sequence[Merged]) -> tuple[Merged, ...]:
+    """Return what is told of two sets of photos, either of which may be empty."""
     if not totals or not more:
         return tuple(totals or more)
     return tuple(one.merge(other) for one, other in zip(totals, more, strict=True))

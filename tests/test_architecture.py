@@ -17,8 +17,9 @@ ROOT = Path(cnnviz.__file__).parent
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
-        "selection", "files", "ranks", "config", "catalog", "checks", "layout", "images",
-        "receptive_field", "receptive_field.taps", "receptive_field.algebra",
+        "selection", "files", "ranks", "config", "catalog", "checks", "symptoms", "reference",
+        "peaks", "layout", "images", "receptive_field", "receptive_field.taps",
+        "receptive_field.algebra",
         "receptive_field.field",
     ),
     (
@@ -30,18 +31,18 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks", "statistics",
-        "diagnosis", "maps", "filters",
+        "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks", "saturation",
+        "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
-        "filter_pictures", "tally", "batch", "journal", "team", "runs", "rf",
+        "filter_pictures", "top_pictures", "tally", "batch", "journal", "team", "runs", "rf",
         "ascent", "ascent.parameterize", "ascent.transforms", "ascent.objectives", "ascent.units",
         "ascent.score", "ascent.loop", "ascent.views", "ascent.run", "ascent.pictures",
         "ascent.api",
     ),
     (
-        "report", "report.document", "report.table",
+        "report", "report.document", "report.table", "report.junit",
         "report.layers", "report.maps", "report.filters", "report.maximize", "report.rf",
     ),
     (
@@ -70,7 +71,8 @@ ONLY = {
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
-        "images", "factories", "sources", "pictures", "series", "filter_pictures", "rf",
+        "images", "factories", "sources", "pictures", "series", "filter_pictures", "top_pictures",
+        "rf",
         "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
         "render.png", "render.text", "render.tiles", "demo.train",

@@ -26,7 +26,7 @@ from cnnviz.models import LoadedModel
 from cnnviz.pictures import Style
 from cnnviz.ranks import Place
 from cnnviz.selection import parse_channels
-from cnnviz.tally import Outcome, RunResult, Tally, merge_totals
+from cnnviz.tally import Outcome, RunResult, Tally, merged
 
 LoadToy = Callable[..., LoadedModel]
 
@@ -117,6 +117,22 @@ def test_statistics_are_those_of_all_good_photos(
     assert found.min == pytest.approx(values.min())
 
 
+def test_the_input_is_measured_as_the_network_gets_it(
+    model: LoadedModel, folder: Path, tmp_path: Path
+) -> None:
+    odd = replace(model, preprocess=replace(model.preprocess, mean=(0.4,) * 3, std=(0.2,) * 3))
+    found = run_maps(job(odd, tmp_path), find_images([folder / "0.png", folder / "1.png"])).input
+    seen = []
+    for name in ("0.png", "1.png"):
+        with Image.open(folder / name) as image:
+            seen.append(np.asarray(model.preprocess.crop(image.convert("RGB"))) / 255)
+    values = (np.stack(seen) - 0.4) / 0.2
+    assert found is not None
+    assert (found.values, found.nan) == (values.size, 0)
+    assert found.mean == pytest.approx(values.mean(), rel=1e-5)
+    assert found.std == pytest.approx(values.std(), rel=1e-5)
+
+
 def write_tree(work: MapsJob, folder: Path, **options: int | None) -> dict[str, bytes]:
     run_maps(work, find_images([folder]), **options)
     return tree(work.out)
@@ -182,7 +198,7 @@ def test_processes_that_share_a_run_do_each_photo_once_and_give_the_same_bytes(
     keys = [outcome.source.key for part in parts for outcome in part.outcomes]
     assert len(keys) == len(set(keys)) == len(sources)
     assert tree(many.out) == tree(one.out)
-    totals = reduce(merge_totals, [part.statistics for part in parts])
+    totals = reduce(merged, [part.statistics for part in parts])
     for total, expected in zip(totals, whole.statistics, strict=True):
         assert (total.total, total.squares) == (expected.total, expected.squares)
         assert np.array_equal(total.low, expected.low)

@@ -1,11 +1,14 @@
 """The --fail-on rules."""
 
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from cnnviz.checks import FILTERS_RULES, Health, Rule, parse_rules
+from cnnviz.checks import FILTERS_RULES, Change, Health, Rule, parse_rules
 from cnnviz.errors import UsageError
 from cnnviz.statistics import Statistics
 
@@ -21,6 +24,39 @@ def test_rules_read_as_they_are_written() -> None:
     rules = parse_rules(["nan", " blank ", "dead=0.5", "dead=1", "dead=.25"])
     assert [str(rule) for rule in rules] == ["nan", "blank", "dead=0.5", "dead=1", "dead=0.25"]
     assert parse_rules([]) == ()
+
+
+def test_small_and_large_numbers_may_have_exponents_and_files_may_have_colons() -> None:
+    rules = parse_rules(["vanishing=1e-4", "saturated=5E-1", "change=a b/r:1.json:2.5e-2"])
+    assert [rule.limit for rule in rules] == [1e-4, 0.5, 0.025]
+    assert rules[2].reference == Path("a b/r:1.json")
+    assert [str(rule) for rule in rules] == [
+        "vanishing=0.0001", "saturated=0.5", "change=a b/r:1.json:0.025",
+    ]  # fmt: skip
+    assert parse_rules(map(str, rules)) == rules
+
+
+@pytest.mark.parametrize("text", ["change=r.json", "change=:0.1", "change=r.json:x", "change=0.1"])
+def test_a_change_needs_a_file_and_a_tolerance(text: str) -> None:
+    with pytest.raises(UsageError, match=r"or change=REFERENCE\.json:TOLERANCE"):
+        parse_rules([text])
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "trips"),
+    [
+        ("saturated=0.5", None, False), ("saturated=0.5", 0.5, False),
+        ("saturated=0.5", 0.51, True), ("vanishing=1e-4", None, False),
+        ("vanishing=1e-4", 1e-4, False), ("vanishing=1e-4", 9e-5, True),
+        ("vanishing=1e-4", float("nan"), True),
+        ("change=r:0.1", None, False), ("change=r:0.1", Change(0.1, "mean"), False),
+        ("change=r:0.1", Change(0.11, "mean"), True),
+    ],
+)  # fmt: skip
+def test_limits(rule: str, value: Any, trips: bool) -> None:
+    field = {"s": "saturated", "v": "gradient", "c": "change"}[rule[0]]
+    (parsed,) = parse_rules([rule])
+    assert (parsed.complaint(replace(found(), **{field: value})) is not None) == trips
 
 
 @pytest.mark.parametrize("text", ["", "dead", "dead=", "dead=1.1", "dead=-0.1", "dead=x", "NaN=1"])
@@ -53,7 +89,7 @@ def test_each_command_has_its_own_rules() -> None:
     assert [str(rule) for rule in rules] == ["nan", "dead=0.2", "noise=0.3", "noise=2"]
     with pytest.raises(UsageError, match="'blank' not understood; write nan, dead=SHARE with"):
         parse_rules(["blank"], FILTERS_RULES)
-    with pytest.raises(UsageError, match=r"'noise=0\.3' not understood; write nan, blank, or dead"):
+    with pytest.raises(UsageError, match=r"'noise=0\.3' not understood; write nan, blank, dead"):
         parse_rules(["noise=0.3"])
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -58,7 +59,10 @@ def test_ci_smoke_passes_on_the_bundled_network():
     document = run("ci-smoke.yaml")
     assert document["tripped"] == []
     assert document["model"] == "demo"
-    assert all(layer["type"] == "Conv2d" for layer in document["layers"])
+    assert all(layer["gradient"]["relative"] > 1e-4 for layer in document["layers"])
+    suite = ElementTree.parse("cnnviz-out/ci/junit.xml").getroot()
+    assert suite.get("tests") == str(5 * len(document["layers"]))
+    assert suite.get("failures") == "0"
 
 
 def test_ci_smoke_trips_on_a_network_that_is_broken():

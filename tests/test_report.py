@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_the_document_has_the_keys_of_the_contract(model: LoadedModel) -> None:
     assert first["output_shape"] == [1, 2, 8, 8]
     assert first["stats"] == {
         "min": 0.0, "max": 1.0, "mean": 0.25, "std": 0.5, "zero_fraction": 0.5, "nan": 0,
-        "infinite": 0, "dead_channels": 0,
+        "infinite": 0, "dead_channels": 0, "saturated_fraction": None, "bound_fractions": {},
     }  # fmt: skip
     assert second["stats"]["nan"] == 3
     assert second["stats"]["dead_channels"] == 1
@@ -89,9 +90,8 @@ def test_the_document_is_json_that_every_parser_reads(model: LoadedModel) -> Non
         0, Fraction(0), Fraction(0), 0, 8, 0, np.full(2, NAN), np.full(2, NAN), 4, 0
     )
     text = to_json(report(model, nothing, some()).document())
-    assert "NaN" not in text
     assert text.endswith("}\n")
-    parsed = json.loads(text)
+    parsed = json.loads(text, parse_constant=pytest.fail)
     assert parsed["layers"][0]["stats"]["min"] is None
     assert parsed["layers"][0]["stats"]["mean"] is None
 
@@ -143,14 +143,41 @@ def rendered(told: MapsReport) -> str:
 
 def test_the_table_has_a_row_per_layer_with_its_file(model: LoadedModel) -> None:
     header, first, second = rendered(report(model, some(), some(nan=3, dead=1))).splitlines()
-    assert header.split() == (
-        ["layer", "shape", "field", "stride", "min", "mean", "max", "zeros", "dead", "file"]
+    assert " ".join(header.split()) == (
+        "layer shape field stride min mean max std zeros dead look file"
     )
     assert first.split() == [
-        "0", "2×8×8", "1", "1", "0", "0.25", "1", "50%", "0/2", "out/cat.jpg/0.png",
+        "0", "2×8×8", "1", "1", "0", "0.25", "1", "0.5", "50%", "0/2", "out/cat.jpg/0.png",
     ]  # fmt: skip
     assert "3 NaN" in second
     assert "1/2" in second
+    assert "NaN, dead 50%" in second
+
+
+def test_columns_that_say_nothing_are_left_out(model: LoadedModel) -> None:
+    header = rendered(report(model, some(), some())).splitlines()[0].split()
+    assert "look" not in header
+    assert "sat." not in header
+
+
+def test_the_input_is_the_first_row_and_an_entry_of_its_own(model: LoadedModel) -> None:
+    squares = Fraction(8 * (70**2 + 118**2))
+    odd = Statistics(8, Fraction(944), squares, 0, 0, 0, np.zeros(3), np.full(3, 255.0), 4, 0)
+    told = replace(report(model, some(), some()), result=RunResult((), (some(), some()), odd))
+    first = rendered(told).splitlines()[1].split()
+    assert first[:6] == ["input", "3×8×8", "0", "118", "255", "70"]
+    assert " ".join(first[-4:]) == "mean 1.2e+02, std 70"
+    assert told.document()["input"]["stats"]["std"] == pytest.approx(70)
+    assert told.document()["input"]["look"] == ["mean 1.2e+02", "std 70"]
+
+
+def test_shares_at_bounds_are_told_by_bound(model: LoadedModel) -> None:
+    gate = replace(some(), at_bounds=((0.0, 2), (1.0, 4)))
+    told = report(model, some(), gate)
+    assert told.document()["layers"][1]["stats"]["bound_fractions"] == {"0": 0.25, "1": 0.5}
+    assert told.document()["layers"][1]["stats"]["saturated_fraction"] == 0.75
+    assert told.document()["layers"][1]["look"] == ["saturated 75%"]
+    assert "75%" in rendered(told).splitlines()[2].split()
 
 
 def test_many_photos_are_a_star_in_the_table(model: LoadedModel) -> None:

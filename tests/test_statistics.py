@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnnviz.saturation import Bound
 from cnnviz.statistics import Statistics, measure
 
 NAN, INF = float("nan"), float("inf")
@@ -34,6 +35,32 @@ def check(found: Statistics, values: np.ndarray) -> None:
         assert found.max == seen.max()
         assert found.mean == pytest.approx(seen.mean(), abs=2e-6 * spread)
         assert found.std == pytest.approx(seen.std(), abs=2e-5 * spread)
+
+
+BOUNDS = (Bound(0.0, 0.01), Bound(1.0, 0.01), Bound(-2.0))
+
+
+def test_shares_at_bounds_are_counts_of_numpy_whole_and_merged() -> None:
+    values = np.random.default_rng(3).normal(0.5, 0.6, (6, 2, 9, 8)).astype(np.float32)
+    values[1, 0, 0, :5] = -2.0
+    values[2, 0, 0, 0] = NAN  # a picture that is not finite is measured another way
+    measured, _ = measure(torch.from_numpy(values), BOUNDS)
+    assert [s.at_bounds for s in measured] == [at_bounds(picture) for picture in values]
+    whole = reduce(Statistics.merge, measured)
+    assert whole.at_bounds == at_bounds(values)
+    shares = [count / values.size for _, count in whole.at_bounds]
+    assert list(whole.bound_fractions.values()) == pytest.approx(shares)
+    assert whole.saturated_fraction == pytest.approx(sum(shares))
+    assert whole.health.saturated == whole.saturated_fraction
+    assert of(values[0]).saturated_fraction is None
+
+
+def at_bounds(values: np.ndarray) -> tuple[tuple[float, int], ...]:
+    return (
+        (0.0, int((abs(values) <= np.float32(0.01)).sum())),
+        (1.0, int((abs(values - np.float32(1)) <= np.float32(0.01)).sum())),
+        (-2.0, int((values == -2).sum())),
+    )
 
 
 shapes = st.tuples(*[st.integers(1, 4)] * 4)

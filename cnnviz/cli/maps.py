@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnviz.checks import parse_rules
+from cnnviz.checks import Rule, parse_rules
 from cnnviz.choices import Normalize, Precision, Reduce
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED, TRIPPED
 from cnnviz.errors import UsageError
+from cnnviz.reference import Reference, read_reference, reference_document
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cnnviz.cli.output import Output
     from cnnviz.report.maps import MapsReport
 
-_MAPS, _FOLDERS = "Maps", "Folders and checks"
+_MAPS, _FOLDERS, _HEALTH = "Maps", "Folders", "Diagnosis and checks"
 _DEFAULT_CHANNELS = "0-63"
 # Side by side there is room for fewer.
 _DEFAULT_SERIES = "0-7"
@@ -72,6 +75,14 @@ def maps(
             help="Also write the maps as numbers, activations.npz.",
         ),
     ] = False,
+    top_images: Annotated[
+        int,
+        typer.Option(
+            "--top-images", metavar="N", min=0, rich_help_panel=_MAPS, show_default=False,
+            help="Also the N photos that excite each of --channels most, cut to what the unit "
+            "sees: OUT/top/LAYER/CHANNEL.png, and a sheet for each layer.",
+        ),
+    ] = 0,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -107,14 +118,46 @@ def maps(
             help="In which numbers the network computes, where the device has them.",
         ),
     ] = Precision.FP32,
+    gradients: Annotated[
+        bool,
+        typer.Option(
+            "--gradients", rich_help_panel=_HEALTH,
+            help="Also the gradient of a class's score at each layer: its norm in the table, its "
+            "maps in LAYER.gradient.png.",
+        ),
+    ] = False,
+    class_: Annotated[
+        str | None,
+        typer.Option(
+            "--class", metavar="CLASS", rich_help_panel=_HEALTH,
+            help="Whose score --gradients takes: number or name.",
+            show_default="the strongest of each photo",
+        ),
+    ] = None,
     fail_on: Annotated[
         list[str],
         typer.Option(
-            "--fail-on", metavar="RULE", rich_help_panel=_FOLDERS, show_default=False,
-            help="Exit with 3 on: nan, dead=0.5 (more than half of a layer's channels dead), "
-            "blank (a layer with one value everywhere). Repeatable.",
+            "--fail-on", metavar="RULE", rich_help_panel=_HEALTH, show_default=False,
+            help="Exit with 3 on: nan; dead=0.5 (more than half of a layer's channels dead); "
+            "blank (a layer with one value everywhere); saturated=0.5 (units at a bound of their "
+            "activation function); vanishing=1e-4 (gradients, with --gradients); "
+            "change=REFERENCE.json:0.1 (statistics against --save-reference). Repeatable.",
         ),
     ] = [],  # noqa: B006
+    save_reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-reference", metavar="FILE", rich_help_panel=_HEALTH, show_default=False,
+            help="Write the statistics for --fail-on change of later runs.",
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            "--junit", metavar="FILE", rich_help_panel=_HEALTH, show_default=False,
+            help="Write JUnit XML: a test case for each layer and --fail-on rule.",
+        ),
+    ] = None,
     input_size: options.InputSize = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
@@ -130,7 +173,7 @@ def maps(
     OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers. A run that
     was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
-    from cnnviz.files import check_folder, only_run
+    from cnnviz.files import check_file, check_folder, only_run, write_atomically
     from cnnviz.images import find_images, parse_input_size
     from cnnviz.ranks import find_place
     from cnnviz.render.palette import check_cmap
@@ -144,22 +187,49 @@ def maps(
     size = parse_input_size(input_size) if input_size else None
     check_cmap(cmap)
     options.check_checkpoints(model, weights, device, frames=frames)
-    if len(weights) > 1 and (spec.top or overlay):
-        what = "--overlay" if overlay else f"--channels {channels}"
+    single = {
+        "--overlay": overlay,
+        f"--channels {channels}": bool(spec.top),
+        "--gradients": gradients,
+        "--top-images": top_images > 0,
+        "--save-reference": save_reference is not None,
+        "--fail-on change": any(rule.name == "change" for rule in rules),
+    }
+    if len(weights) > 1 and any(single.values()):
+        what = next(name for name, given in single.items() if given)
         raise UsageError(f"{what} is for one network; the maps of several stand side by side")
+    if top_images and (spec.top or overlay or reduce is not Reduce.NONE):
+        raise UsageError(
+            "--top-images ranks photos, not channels, of single channels: leave out "
+            "--channels top:K, --reduce and --overlay"
+        )
+    if top_images and resume:
+        raise UsageError("--top-images looks at every photo anew: leave out --resume")
+    if class_ is not None and not gradients:
+        raise UsageError(f"--class {class_} is for --gradients")
+    reference = _reference(rules, gradients=gradients)
+    if junit and not rules:
+        raise UsageError("--junit tells of --fail-on rules; give one")
     place = find_place(os.environ)
     sources = find_images(_paths(inputs), exclude=out) if place.first else []
     check_folder(out)
+    for file, option in ((save_reference, "--save-reference"), (junit, "--junit")):
+        if file:
+            check_file(file, option)
 
     with only_run(out) if place.first else nullcontext():
         from cnnviz.batch import MapsJob
         from cnnviz.cli.output import Output
+        from cnnviz.gradients import find_target
         from cnnviz.maps import check_precision, plan_layers
         from cnnviz.models import load_model
         from cnnviz.pictures import Style
+        from cnnviz.report.document import to_json
+        from cnnviz.report.junit import junit_xml
         from cnnviz.report.maps import MapsReport
         from cnnviz.runs import run_folder
         from cnnviz.team import joined
+        from cnnviz.top_pictures import write_top_images
 
         output = Output(quiet=quiet, verbose=verbose)
         one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce
@@ -178,16 +248,29 @@ def maps(
             check_precision(precision, network.device)
             plans, skipped = plan_layers(network, patterns, spec, one_map)
             style = Style(normalize, cmap, overlay, frames)
-            job = MapsJob(network, plans, style, out, save_activations, earlier, precision)
+            target = find_target(network, class_) if gradients else None
+            job = MapsJob(
+                network, plans, style, out, save_activations, earlier, precision, target, top_images
+            )
+            # What excites channels most is not in the journal: a restart begins anew.
+            again = resume or (place.restarted and not top_images)
             result = run_folder(
-                job, sources, team, resume=team.any(resume or place.restarted),
+                job, sources, team, resume=team.any(again),
                 max_failures=max_failures, batch_size=batch_size, workers=workers,
                 on_done=advance,
             )  # fmt: skip
-        if result is None:  # the first process tells it all
-            raise typer.Exit(DONE)
-        report = MapsReport(network, plans, skipped, result, rules, out, earlier)
+            if result is None:  # the first process tells it all
+                raise typer.Exit(DONE)
+            ranked = list(zip(plans, result.peaks, strict=False))
+            top = write_top_images(network, ranked, sources, out)
+        report = MapsReport(network, plans, skipped, result, rules, out, earlier, reference, top)
         report.write_manifest()
+        if save_reference and result.input:
+            content = to_json(reference_document(report.document()))
+            write_atomically(save_reference, content.encode())
+        if junit:
+            checks, outcomes = report.checks, result.outcomes
+            write_atomically(junit, junit_xml(f"cnnviz maps {model}", checks, outcomes))
         _tell(report, output, as_json=json)
         raise typer.Exit(TRIPPED if report.tripped else FAILED if report.failed else DONE)
 
@@ -201,18 +284,44 @@ def _paths(inputs: list[str]) -> list[Path]:
     return paths
 
 
+def _reference(rules: "Sequence[Rule]", *, gradients: bool) -> Reference | None:
+    """Return the earlier run that a rule compares with.
+
+    Raises:
+        UsageError: If there are several, or a rule needs gradients and there are none.
+        InputError: If it cannot be read.
+    """
+    for rule in rules:
+        if rule.name == "vanishing" and not gradients:
+            raise UsageError(f"--fail-on {rule} needs --gradients")
+    paths = {rule.reference for rule in rules if rule.reference}
+    if len(paths) > 1:
+        raise UsageError("--fail-on change takes one reference: " + ", ".join(map(str, paths)))
+    return read_reference(paths.pop()) if paths else None
+
+
 def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
     if as_json:
         output.document(report.document())
     elif report.result.statistics:
         output.table(*report.tables())
-    for layer in report.skipped:
-        output.note(f"skipped {layer.record.label}: {layer.reason}")
+        if report.tripped:
+            output.line("")
+            output.table(report.tripped_table())
+    for skipped in report.skipped:
+        output.note(f"skipped {skipped.record.label}: {skipped.reason}")
     for outcome in report.result.outcomes:
         for path in outcome.outputs:
             output.detail(path.as_posix())
         if outcome.error:
             output.error(outcome.error)
-    for rule, layer_label, complaint in report.tripped:
-        output.error(f"--fail-on {rule}: {layer_label}: {complaint}")
+    first: dict[str, tuple[str, str]] = {}
+    for rule, layer, complaint in report.tripped:
+        first.setdefault(rule, (layer, complaint))
+    for rule, (layer, complaint) in first.items():
+        others = sum(name == rule for name, _, _ in report.tripped) - 1
+        more = f" (and {others} more)" if others else ""
+        output.error(f"--fail-on {rule}: {layer}: {complaint}{more}")
+    if report.result.peaks:
+        output.note(report.top_summary())
     output.note(report.summary())

@@ -16,7 +16,12 @@ _MODEL, _PICTURES, _RUN = "Model", "Pictures", "Run"
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the file's values the defaults, so that environment and command line win over them."""
     if path is not None:
-        context.default_map = read_config(path, _option_types(context.command))
+        types = _option_types(context.command)
+        found = read_config(path, {name.rstrip("_"): kind for name, kind in types.items()})
+        # An option that is called as a Python keyword has a parameter with a line behind it.
+        context.default_map = {
+            name: found[key] for name in types if (key := name.rstrip("_")) in found
+        }
     return path
 
 

@@ -18,6 +18,7 @@ from cnnviz.render.canvas import (
     beside,
     draw_bar,
     draw_title,
+    paste_colours,
     stack,
     to_image,
 )
@@ -138,6 +139,30 @@ def _lay_out(
             said = text.shorten(said, LABEL, width)
             text.write(strip, 0, top, said, LABEL, strength=text.FAINT)
     return canvas, places
+
+
+def draw_photos(
+    tiles: Sequence[NDArray[np.uint8]],
+    captions: Sequence[tuple[str, tuple[str, ...]]],
+    header: Header,
+) -> Image.Image:
+    """Return parts of photos in rows, in their own colours, as RGB.
+
+    Args:
+        tiles: (H, W, 3) RGB, all of one size.
+        captions: A title and further lines for each.
+        header: What stands above; all there is where there are no tiles.
+    """
+    if not tiles:
+        return to_image(stack([draw_title(header, "no photo excites it")]), "gray").convert("RGB")
+    white = [np.full(tile.shape[:2], WHITE, np.uint8) for tile in tiles]
+    grid, places = _lay_out(white, captions, min(len(tiles), 6))
+    canvas = stack([draw_title(header), grid])
+    top = canvas.shape[0] - MARGIN - grid.shape[0]
+    return paste_colours(
+        to_image(canvas, "gray"),
+        ((top + y, MARGIN + x, tile) for tile, (x, y) in zip(tiles, places, strict=True)),
+    )
 
 
 def draw_overlay(

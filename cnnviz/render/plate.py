@@ -4,13 +4,25 @@ import math
 from collections.abc import Sequence
 from functools import reduce
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from cnnviz.choices import Normalize
 from cnnviz.render import text
 from cnnviz.render.block import Block, Caption, Spacing
-from cnnviz.render.canvas import LABEL, MARGIN, Header, beside, paste_colours, stack, to_image
+from cnnviz.render.canvas import (
+    LABEL,
+    MARGIN,
+    Header,
+    beside,
+    draw_title,
+    paste_colours,
+    stack,
+    to_image,
+)
 from cnnviz.render.grid import draw_scale_header
+from cnnviz.render.palette import Indices
 from cnnviz.render.scale import Floats, Scaled, scale, scale_colours
 
 # Pixels: what a plate should not exceed, what a tile's side should be, and room for a name.
@@ -69,6 +81,31 @@ def draw_plate(
     said = f"squares of {shrunk} × {shrunk} averaged" if shrunk > 1 else ""
     around, unit = signed or coloured, "row" if by_row else "tile"
     title = draw_scale_header(header, scaled, normalize, around, said, unit)
+    return _compose(title, blocks, cmap, coloured=coloured)
+
+
+def draw_patches(
+    tiles: NDArray[np.uint8], rows: Sequence[Caption], columns: Sequence[str], header: Header
+) -> Image.Image:
+    """Return pictures in rows and columns, in their own colours, as RGB.
+
+    Args:
+        tiles: (R, K, H, W, 3) RGB.
+        rows: One for each row.
+        columns: One for each column.
+        header: What stands above.
+    """
+    spacing = Spacing(_WIDE)
+    count = _rows_per_block(tiles.shape, tiles.shape[2:4], spacing)
+    blocks = [
+        Block(tiles[i : i + count], rows[i : i + count], columns, spacing)
+        for i in range(0, len(rows), count)
+    ]
+    return _compose(draw_title(header), blocks, "gray", coloured=True)
+
+
+def _compose(title: Indices, blocks: Sequence[Block], cmap: str, *, coloured: bool) -> Image.Image:
+    """Return blocks beside one another below a title."""
     body = reduce(beside, (block.draw() for block in blocks))
     canvas = stack([title, body])
     image = to_image(canvas, cmap)
@@ -130,7 +167,7 @@ def _gap(shape: tuple[int, ...], width: int) -> int:
     return _NARROW if width < _LARGE_TILE else _WIDE
 
 
-def _rows_per_block(shape: tuple[int, ...], size: tuple[int, int], spacing: Spacing) -> int:
+def _rows_per_block(shape: tuple[int, ...], size: Sequence[int], spacing: Spacing) -> int:
     """Return after how many rows the next ones stand beside them, so that no strip is long."""
     rows, columns = shape[:2]
     if not spacing.gap:

@@ -1,26 +1,36 @@
 """What `maps` tells."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
 from cnnviz.catalog import checkpoint_names
-from cnnviz.checks import Rule
+from cnnviz.checks import Change, Health, Rule
 from cnnviz.files import write_atomically
 from cnnviz.maps import LayerPlan, Skipped
 from cnnviz.models import LoadedModel
+from cnnviz.reference import INPUT, Reference
 from cnnviz.report.document import (
     SCHEMA_VERSION,
     field_entry,
     field_texts,
+    finite,
     statistics_entry,
     to_json,
 )
-from cnnviz.statistics import Statistics
+from cnnviz.report.table import tables
+from cnnviz.statistics import GradientNorms, Statistics
+from cnnviz.symptoms import input_symptoms, symptoms
 from cnnviz.tally import RunResult
+from cnnviz.top_pictures import TopChannel
+
+_COLUMNS = (
+    "layer", "weights", "shape", "field", "stride", "min", "mean", "max", "std", "zeros", "dead",
+    "sat.", "grad.", "look", "file",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class MapsReport:
         rules: The rules to check.
         out: The output folder.
         earlier: The network with other weights, where several were compared.
+        reference: An earlier run, where a rule compares with one.
+        top: What excites channels most, where that was asked for.
     """
 
     model: LoadedModel
@@ -44,6 +56,8 @@ class MapsReport:
     rules: Sequence[Rule]
     out: Path
     earlier: Sequence[LoadedModel] = ()
+    reference: Reference | None = None
+    top: Sequence[TopChannel] = ()
 
     @property
     def _weights(self) -> list[str]:
@@ -69,14 +83,49 @@ class MapsReport:
         return sum(outcome.error is not None for outcome in self.result.outcomes)
 
     @property
+    def checks(self) -> list[tuple[str, str, str | None]]:
+        """(rule, layer, complaint) for each rule and layer; None where the layer keeps the rule."""
+        found = [
+            (str(rule), name, rule.complaint(health))
+            for name, health in self._healths
+            for rule in self.rules
+        ]
+        changes = [rule for rule in self.rules if rule.name == "change"]
+        if self.reference and self.result.input:
+            health = replace(
+                self.result.input.health,
+                change=self.reference.change(INPUT, _input(self.result.input) or {}),
+            )
+            found = [(str(rule), INPUT, rule.complaint(health)) for rule in changes] + found
+        return found
+
+    @property
+    def _healths(self) -> list[tuple[str, Health]]:
+        """(layer, what the rules look at), of each layer that was measured."""
+        return [
+            (
+                self._label(plan, weights),
+                replace(found.health, change=self._change(plan, weights, found)),
+            )
+            for plan, weights, found in self._layers
+            if found
+        ]
+
+    def _change(self, plan: LayerPlan, weights: str, found: Statistics) -> Change | None:
+        if self.reference is None:
+            return None
+        return self.reference.change(plan.record.label, _layer(plan, weights, found))
+
+    @property
     def tripped(self) -> list[tuple[str, str, str]]:
         """(rule, layer, complaint) for each rule that a layer breaks."""
-        return [
-            (str(rule), self._label(plan, weights), complaint)
-            for plan, weights, found in self._layers
-            for rule in self.rules
-            if found and (complaint := rule.complaint(found.health))
-        ]
+        return [(rule, name, complaint) for rule, name, complaint in self.checks if complaint]
+
+    def tripped_table(self) -> Table:
+        """Return one row per rule that a layer breaks."""
+        titles = ("tripped", "layer", "reason")
+        rows = [dict(zip(titles, map(escape, row), strict=True)) for row in self.tripped]
+        return tables(rows)[0]
 
     def document(self) -> dict[str, object]:
         """Return the run as the JSON document of `maps` and `manifest.json`."""
@@ -87,6 +136,7 @@ class MapsReport:
             "model": self.model.name,
             "weights": self._weights if self.earlier else self.model.weights,
             "input_shape": [1, 3, rows, columns],
+            "input": _input(self.result.input),
             "layers": [_layer(*layer) for layer in self._layers],
             "skipped": [
                 {"name": s.record.name, "call": s.record.call, "reason": s.reason}
@@ -100,6 +150,7 @@ class MapsReport:
                 }
                 for outcome in self.result.outcomes
             ],
+            **({"top_images": [_top_channel(one) for one in self.top]} if self.top else {}),
             "failed": self.failed,
             "tripped": [
                 {"rule": rule, "layer": layer, "reason": reason}
@@ -123,34 +174,42 @@ class MapsReport:
         place = f": {(self._folder / '<layer>.png').as_posix()}" if pictures else ""
         return f"{pictures} files in {self.out}{place}{failed}"
 
+    def top_summary(self) -> str:
+        """Return where the pictures of what excites channels are, in one line."""
+        layers = {channel.plan.record.label for channel in self.top}
+        place = (self.out / "top" / "<layer>").as_posix()
+        without = [plan.record.label for plan in self.plans if plan.record.label not in layers]
+        but = f"; not of {', '.join(without)}: no known places" if without else ""
+        return f"{len(self.top)} channels of {len(layers)} layers: {place}/<channel>.png{but}"
+
     def tables(self) -> list[Table]:
         """Return one row per layer, with fewer and fewer columns for narrow terminals."""
-        return [self._table(without) for without in ((), ("file",), ("file", "field", "stride"))]
-
-    def _table(self, without: Sequence[str]) -> Table:
-        table = Table(box=None, header_style="bold", pad_edge=False)
         names = dict(zip(self._weights, checkpoint_names(self._weights), strict=True))
-        rows = [
+        rows = [self._input_row(self.result.input)] if self.result.input else []
+        rows += [
             {
                 "layer": escape(plan.record.label),
                 **({"weights": escape(names[weights])} if self.earlier else {}),
                 **_row(plan, found),
+                "look": ", ".join(symptoms(found.health)),
                 "file": escape((self._folder / plan.file_name).as_posix()),
             }
             for plan, weights, found in self._layers
             if found
         ]
-        titles = [title for title in rows[0] if title not in without] if rows else []
-        for title in titles:
-            text = title in ("layer", "weights", "file")
-            style = "cyan" if title == "layer" else ""
-            table.add_column(
-                title, style=style, justify="left" if text else "right",
-                no_wrap=not text, overflow="fold",
-            )  # fmt: skip
-        for row in rows:
-            table.add_row(*(row[title] for title in titles))
-        return table
+        # A column that says nothing is left out.
+        titles = [title for title in _COLUMNS if any(row.get(title) for row in rows)]
+        cells = [{title: row.get(title, "") for title in titles} for row in rows]
+        return tables(cells, ("file", "stride", "field", "std", "min", "max", "shape"))
+
+    def _input_row(self, found: Statistics) -> dict[str, str]:
+        rows, columns = self.model.preprocess.input_size
+        return {
+            "layer": "input",
+            "shape": f"3×{rows}×{columns}",
+            **_values(found),
+            "look": ", ".join(input_symptoms(found.health, found.mean, found.std)),
+        }
 
     @property
     def _folder(self) -> Path:
@@ -168,23 +227,73 @@ def _layer(plan: LayerPlan, weights: str, found: Statistics | None) -> dict[str,
         "weights": weights,
         "output_shape": list(record.output_shape),
         "receptive_field": field_entry(record.receptive_field),
-        "stats": None
-        if found is None
-        else {**statistics_entry(found), "dead_channels": found.dead_channels},
+        "stats": None if found is None else _stats(found),
+        "gradient": _gradient(found.gradient) if found and found.gradient else None,
+        "look": [] if found is None else symptoms(found.health),
     }
 
 
+def _gradient(found: GradientNorms) -> dict[str, object]:
+    return {"norm": finite(found.norm), "relative": finite(found.relative)}
+
+
+def _top_channel(found: TopChannel) -> dict[str, object]:
+    record = found.plan.record
+    return {
+        "layer": record.name,
+        "call": record.call,
+        "channel": found.channel,
+        "images": [
+            {
+                "path": str(patch.source.path),
+                "at": list(patch.at),
+                "score": finite(patch.score),
+                "box": list(patch.box),
+                "photo_box": patch.photo_box and list(patch.photo_box),
+            }
+            for patch in found.patches
+        ],
+        "output": found.output.as_posix(),
+    }
+
+
+def _stats(found: Statistics) -> dict[str, object]:
+    shares = {f"{bound:g}": share for bound, share in found.bound_fractions.items()}
+    return {
+        **statistics_entry(found),
+        "dead_channels": found.dead_channels,
+        "saturated_fraction": found.saturated_fraction,
+        "bound_fractions": shares,
+    }
+
+
+def _input(found: Statistics | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    look = input_symptoms(found.health, found.mean, found.std)
+    return {"stats": statistics_entry(found), "look": look}
+
+
 def _row(plan: LayerPlan, found: Statistics) -> dict[str, str]:
-    broken = found.nan + found.infinite
     dead = f"{found.dead_channels}/{len(found.low)}"
     field, stride = field_texts(plan.record.receptive_field)
     return {
         "shape": "×".join(map(str, plan.record.output_shape[1:])),
         "field": field,
         "stride": stride,
+        **_values(found),
+        "dead": f"[red]{dead}[/red]" if found.dead_channels else dead,
+        "grad.": f"{found.gradient.relative:.2g}" if found.gradient else "",
+        "sat.": "" if found.saturated_fraction is None else f"{found.saturated_fraction:.0%}",
+    }
+
+
+def _values(found: Statistics) -> dict[str, str]:
+    broken = found.nan + found.infinite
+    return {
         "min": f"{found.min:.3g}",
         "mean": f"{found.mean:.3g}",
         "max": f"{found.max:.3g}",
+        "std": f"{found.std:.3g}",
         "zeros": f"[red]{broken} NaN[/red]" if broken else f"{found.zero_fraction:.0%}",
-        "dead": f"[red]{dead}[/red]" if found.dead_channels else dead,
     }

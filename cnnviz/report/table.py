@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 # Columns of words, which are set flush left and may be folded; all others are numbers.
-_WORDS = ("layer", "weights", "type", "unit", "reason", "file")
+_WORDS = ("layer", "weights", "type", "unit", "look", "tripped", "reason", "file")
+_STYLES = {"layer": "cyan", "look": "yellow", "tripped": "red"}
 
 
 def tables(rows: Sequence[Mapping[str, str]], spared: Sequence[str] = ()) -> list[Table]:
@@ -28,7 +29,7 @@ def _table(rows: Sequence[Mapping[str, str]], titles: Sequence[str], gone: Seque
     for title in shown:
         text = title in _WORDS
         table.add_column(
-            title, style="cyan" if title == "layer" else "",
+            title, style=_STYLES.get(title, ""),
             justify="left" if text else "right", no_wrap=not text, overflow="fold",
         )  # fmt: skip
     for row in rows:

@@ -1,6 +1,7 @@
 import json
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -159,7 +160,9 @@ class TestDocument:
 class TestTalk:
     def test_the_table_is_on_stdout_and_the_summary_on_stderr(self, cli, tiny):
         run = cli("maps", "a.jpg", *tiny)
-        assert [line.split()[0] for line in run.stdout.splitlines()] == ["layer", "relu", "relu#2"]
+        assert [line.split()[0] for line in run.stdout.splitlines()] == [
+            "layer", "input", "relu", "relu#2",
+        ]  # fmt: skip
         assert run.stderr.startswith("3 files in cnnviz-out")
 
     def test_quiet_says_nothing_on_stderr(self, cli, tiny):
@@ -344,6 +347,181 @@ class TestChecks:
         assert document["layers"][0]["stats"]["dead_channels"] == 0
 
 
+class TestTopImages:
+    def test_each_channel_has_a_picture_and_each_layer_a_sheet(self, cli, tiny, photo):
+        for i in range(4):
+            photo(Path(f"photos/{i}.jpg"), seed=i)
+        words = ("photos", *tiny, "-l", "conv1,relu#2,head", "--top-images", "3")
+        run = cli("maps", *words, "--json")
+        assert run.code == 0, run.stderr
+        top = json.loads(run.stdout)["top_images"]
+        names = [(one["layer"], one["call"], one["channel"]) for one in top]
+        assert names == [("conv1", 1, i) for i in range(4)] + [("relu", 2, i) for i in range(6)]
+        assert top[0]["output"] == "cnnviz-out/top/conv1/0.png"
+        written = [*(one["output"] for one in top), "cnnviz-out/top/conv1.png",
+                   "cnnviz-out/top/relu#2.png"]  # fmt: skip
+        assert files_below(Path("cnnviz-out/top")) == sorted(w[15:] for w in written)
+        (first, *_) = top[0]["images"]
+        assert set(first) == {"path", "at", "score", "box", "photo_box"}
+        assert Path(first["path"]).is_file()
+        scores = [image["score"] for image in top[0]["images"]]
+        assert scores == sorted(scores, reverse=True)
+        assert len({image["path"] for image in top[0]["images"]}) == 3
+        assert "not of head: no known places" in run.stderr
+
+    def test_without_there_are_none(self, cli, tiny):
+        assert "top_images" not in json.loads(cli("maps", "a.jpg", *tiny, "--json").stdout)
+        assert not Path("cnnviz-out/top").exists()
+
+    @pytest.mark.parametrize(
+        "words", [("--reduce", "mean"), ("--overlay",), ("--channels", "top:2")]
+    )
+    def test_photos_are_ranked_for_single_channels_only(self, cli, tiny, words):
+        run = cli("maps", "a.jpg", *tiny, "--top-images", "2", *words)
+        assert run.code == 2
+        assert "leave out --channels top:K, --reduce and --overlay" in run.error
+
+
+class TestGates:
+    def test_saturated_units_trip(self, cli, here):
+        Path("gate.py").write_text(
+            "from torch import nn\n\ndef build():\n"
+            "    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid())\n"
+            "    network[0].bias.data[:] = nn.Parameter(network[0].bias.new_tensor("
+            "[99, -99, 99, 0]))\n"
+            "    return network\n"
+        )
+        words = ("maps", "a.jpg", "-m", "gate.py:build", "--input-size", "16", "-l", "all")
+        run = cli(*words, "--fail-on", "saturated=0.7", "--json")
+        assert run.code == 3
+        stats = json.loads(run.stdout)["layers"][1]["stats"]
+        assert stats["bound_fractions"]["1"] >= 0.5
+        assert stats["bound_fractions"]["0"] >= 0.25
+        assert json.loads(run.stdout)["tripped"][0]["layer"] == "1"
+        assert cli(*words, "--fail-on", "saturated=1").code == 0
+
+    def test_vanishing_gradients_trip(self, cli, tiny):
+        words = ("maps", "a.jpg", *tiny, "-l", "all", "--gradients")
+        assert cli(*words, "--fail-on", "vanishing=1e-9").code == 0
+        run = cli(*words, "--fail-on", "vanishing=0.999", "--json")
+        assert run.code == 3
+        tripped = {entry["layer"] for entry in json.loads(run.stdout)["tripped"]}
+        assert "head" not in tripped
+        assert "relu#2" in tripped
+
+    def test_a_change_trips_and_the_same_run_does_not(self, cli, tiny, photo):
+        words = ("maps", "a.jpg", *tiny, "-l", "all")
+        assert cli(*words, "--save-reference", "new/ref.json").code == 0
+        same = cli(*words, "--fail-on", "change=new/ref.json:0.001")
+        assert same.code == 0, same.stderr
+        manifest = cli(*words, "--fail-on", "change=cnnviz-out/manifest.json:0.001")
+        assert manifest.code == 0, "a manifest is a reference, too"
+        photo(Path("a.jpg"), seed=9)
+        other = cli(*words, "--fail-on", "change=new/ref.json:0.001", "--json")
+        assert other.code == 3
+        tripped = [entry["layer"] for entry in json.loads(other.stdout)["tripped"]]
+        assert tripped[:2] == ["input", "conv1"]
+
+    def test_what_tripped_is_a_table_and_a_line_for_each_rule(self, cli, tiny):
+        words = ("-m", "net.py:all_zero", "--input-size", "32", "-l", "conv2,relu#2")
+        run = cli("maps", "a.jpg", *words, "--fail-on", "blank", "--fail-on", "dead=0.5")
+        assert run.code == 3
+        table = [line.split() for line in run.stdout.splitlines()[5:]]
+        assert table[0] == ["tripped", "layer", "reason"]
+        assert [row[:2] for row in table[1:]] == [
+            ["blank", "conv2"], ["dead=0.5", "conv2"], ["blank", "relu#2"], ["dead=0.5", "relu#2"],
+        ]  # fmt: skip
+        errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+        assert errors == [
+            "error: --fail-on blank: conv2: the same value everywhere on 1 pictures (and 1 more)",
+            "error: --fail-on dead=0.5: conv2: 6 of 6 channels are dead (and 1 more)",
+        ]
+
+    def test_junit_has_a_case_for_each_layer_and_rule_and_for_failed_photos(self, cli, tiny):
+        Path("bad.png").write_text("no picture")
+        words = ("-m", "net.py:all_zero", "--input-size", "32", "-l", "conv")
+        rules = ("--fail-on", "blank", "--fail-on", "nan", "--junit", "ci/junit.xml")
+        assert cli("maps", "a.jpg", "bad.png", *words, *rules).code == 3
+        suite = ElementTree.parse("ci/junit.xml").getroot()
+        assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("5", "1", "1")
+        cases = {
+            (case.get("classname"), case.get("name")): [child.tag for child in case]
+            for case in suite
+        }
+        assert cases == {
+            ("conv1", "blank"): [], ("conv1", "nan"): [], ("conv2", "blank"): ["failure"],
+            ("conv2", "nan"): [], ("photos", "bad.png"): ["error"],
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("words", "code", "said"),
+        [
+            (("--fail-on", "vanishing=0.1"), 2, "--fail-on vanishing=0.1 needs --gradients"),
+            (("--junit", "j.xml"), 2, "--junit tells of --fail-on rules; give one"),
+            (("--fail-on", "change=gone.json:1"), 1, "cannot read gone.json"),
+            (("--fail-on", "change=net.py:1"), 1, "net.py is not what --save-reference writes"),
+            (("--save-reference", "."), 1, ". is a folder; name a file with --save-reference"),
+            (("--save-reference", "net.py/x"), 1, "net.py is a file; choose another output folder"),
+        ],
+    )
+    def test_wrong_usage(self, cli, tiny, words, code, said):
+        run = cli("maps", "a.jpg", *tiny, *words)
+        assert run.code == code
+        assert said in run.error
+
+
+class TestGradients:
+    def test_each_layer_has_a_norm_and_a_picture_beside_its_maps(self, cli, tiny):
+        run = cli("maps", "a.jpg", *tiny, "-l", "all", "--gradients", "--class", "2", "--json")
+        assert run.code == 0, run.stderr
+        layers = json.loads(run.stdout)["layers"]
+        assert layers[-1]["gradient"] == {"norm": 1.0, "relative": 1.0}
+        assert all(layer["gradient"]["relative"] > 0 for layer in layers)
+        for label in labels({"layers": layers}):
+            with Image.open(f"cnnviz-out/a.jpg/{label}.gradient.png") as picture:
+                assert json.loads(picture.info["cnnviz"])["class"] == 2
+        assert "grad." in cli("maps", "a.jpg", *tiny, "--gradients").stdout.splitlines()[0]
+
+    def test_without_there_are_none(self, cli, tiny):
+        document = json.loads(cli("maps", "a.jpg", *tiny, "--json").stdout)
+        assert [layer["gradient"] for layer in document["layers"]] == [None, None]
+        assert not list(Path("cnnviz-out").rglob("*.gradient.png"))
+
+    def test_a_signal_that_vanishes_is_marked_and_trips(self, cli, here):
+        Path("deep.py").write_text(
+            "import torch\nfrom torch import nn\n\n"
+            "def build():\n"
+            "    blocks = [[nn.Conv2d(3, 3, 1), nn.Sigmoid()] for _ in range(12)]\n"
+            "    return nn.Sequential(*sum(blocks, []))\n"
+        )
+        words = ("maps", "a.jpg", "-m", "deep.py:build", "--input-size", "16", "-l", "all")
+        document = json.loads(cli(*words, "--gradients", "--json").stdout)
+        norms = [layer["gradient"]["relative"] for layer in document["layers"]]
+        assert norms == sorted(norms), "each sigmoid leaves a quarter at most"
+        assert "vanishing" in document["layers"][0]["look"]
+        assert "vanishing" not in document["layers"][-1]["look"]
+
+    def test_the_class_may_stand_in_a_configuration(self, cli, tiny):
+        Path("c.yaml").write_text("gradients: true\nclass: 3\nlayers: head\n")
+        assert cli("maps", "a.jpg", *tiny, "-c", "c.yaml").code == 0
+        with Image.open("cnnviz-out/a.jpg/head.gradient.png") as picture:
+            assert json.loads(picture.info["cnnviz"])["class"] == 3
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("--class", "2"), "--class 2 is for --gradients"),
+            (("--gradients", "--class", "9"), "has no class 9: they are 0 to 4"),
+            (("--gradients", "--class", "cat"), "have no names; give a number, 0 to 4"),
+            (("--gradients", "-w", "none", "-w", "default"), "--gradients is for one network"),
+        ],
+    )
+    def test_wrong_usage(self, cli, tiny, words, said):
+        run = cli("maps", "a.jpg", *tiny, *words)
+        assert run.code == 2
+        assert said in run.error
+
+
 class TestCheckpoints:
     @pytest.fixture
     def series(self, tiny):
@@ -397,6 +575,7 @@ class TestCheckpoints:
         rows = run.stdout.splitlines()
         assert rows[0].split()[:2] == ["layer", "weights"]
         assert [row.split()[:2] for row in rows[1:]] == [
+            ["input", "3×32×32"],
             ["conv1", "epoch1"], ["conv1", "epoch5"], ["head", "epoch1"], ["head", "epoch5"],
         ]  # fmt: skip
 

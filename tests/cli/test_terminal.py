@@ -111,7 +111,7 @@ class TestPipes:
         run = cli("maps", "a.jpg", *tiny, "-o", out)
         assert run.code == 0, run.stderr
         assert f"{out}a.jpg/relu#2.png" in run.stdout
-        assert len(run.stdout.splitlines()) == 3
+        assert len(run.stdout.splitlines()) == 4
         assert "\x1b" not in run.stdout + run.stderr
 
     def test_output_that_takes_ascii_only_is_survived(self, tiny, photo):

@@ -1,0 +1,65 @@
+"""Bounds of activation functions: what is left of the slope there, by autograd."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from cnnviz.choices import Reduce
+from cnnviz.maps import look, plan_layers
+from cnnviz.models import LoadedModel
+from cnnviz.saturation import bounds_of
+from cnnviz.selection import parse_channels
+
+LoadToy = Callable[..., LoadedModel]
+
+ACTIVATIONS = [
+    nn.Sigmoid(), nn.Tanh(), nn.ReLU6(inplace=True), nn.Hardtanh(-2.0, 0.5), nn.Hardsigmoid(),
+    nn.Hardswish(inplace=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", ACTIVATIONS, ids=lambda module: type(module).__name__)
+def test_units_at_a_bound_have_hardly_any_slope_and_others_have_some(module: nn.Module) -> None:
+    inputs = torch.linspace(-12, 12, 2401, requires_grad=True)
+    outputs = module(inputs * 1)
+    (slope,) = torch.autograd.grad(outputs.sum(), inputs)
+    there = torch.zeros(len(inputs), dtype=torch.bool)
+    for bound in bounds_of(module):
+        there |= bound.reached(outputs.detach())
+    assert there.any()
+    flat = slope.abs() < 0.04 * slope.abs().max()
+    inputs = inputs.detach()
+    if isinstance(module, nn.ReLU6):
+        flat &= inputs > 0  # below it is a ReLU, whose zeros are told as zeros
+    if isinstance(module, nn.Hardswish):
+        flat = (inputs <= -3) | (inputs.abs() < 1e-6)  # it is level at its lowest point, too
+    assert (there != flat).sum() <= 3, "but for rounding at the edges"
+
+
+@pytest.mark.parametrize("module", [nn.ReLU(), nn.Conv2d(1, 1, 1), nn.GELU(), nn.SiLU()])
+def test_others_have_no_bounds(module: nn.Module) -> None:
+    assert bounds_of(module) == ()
+
+
+def test_nan_is_at_no_bound() -> None:
+    values = torch.tensor([torch.nan])
+    for module in ACTIVATIONS:
+        assert not any(bound.reached(values).any() for bound in bounds_of(module))
+
+
+def test_a_layer_is_measured_at_the_bounds_of_its_own_module(as_model: LoadToy) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Hardtanh(-0.25, 0.5, inplace=True), nn.Tanh())
+    model = as_model(network, (4, 4))
+    plans, _ = plan_layers(model, ["all"], parse_channels("all"), Reduce.NONE)
+    batch = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = network[0](batch)
+    for maps, picture in zip(look(model, batch, plans), plain, strict=True):
+        convolution, clipped, tanh = (one.statistics for one in maps)
+        assert convolution.saturated_fraction is None
+        expected = (int((picture <= -0.25).sum()), int((picture >= 0.5).sum()))
+        assert clipped.at_bounds == ((-0.25, expected[0]), (0.5, expected[1]))
+        assert [bound for bound, _ in tanh.at_bounds] == [-1.0, 1.0]
+        assert tanh.saturated_fraction == 0
