@@ -60,6 +60,22 @@ class TestResume:
         ]
         assert document["failed"] == 0
 
+    def test_gradients_and_shares_at_bounds_are_taken_up_again(self, cli, words, photo):
+        words = (*words, "--gradients")
+        assert cli(*words, "--max-failures", "1").code == FAILED
+        photo(Path("photos/3.jpg"), seed=3)
+        assert cli(*words, "--resume").code == 0
+        resumed = Path("out/manifest.json").read_bytes()
+        assert cli(*words).code == 0
+        assert Path("out/manifest.json").read_bytes() == resumed
+        layer = json.loads(resumed)["layers"][0]
+        assert layer["gradient"]["norm"] > 0
+
+    def test_what_excites_channels_is_not_taken_up_again(self, cli, words):
+        run = cli(*words, "--top-images", "2", "--resume")
+        assert run.code == WRONG_USAGE
+        assert "--top-images looks at every photo anew: leave out --resume" in run.error
+
     def test_a_finished_run_is_told_again_and_takes_more_photos(self, cli, words, photo):
         photo(Path("photos/3.jpg"), seed=3)
         assert cli(*words).code == 0

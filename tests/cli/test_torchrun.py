@@ -76,6 +76,17 @@ def test_four_processes_give_the_tree_of_one_and_one_document(alone):
 
 
 @pytest.mark.slow
+def test_what_excites_channels_is_ranked_over_all_processes(alone, here):
+    options = ("--top-images", "3", "--gradients")
+    run(*PYTHON, "cnnviz", *WORDS, *options, cwd=here / "alone", check=True)
+    both = run(*TORCHRUN, "--nproc-per-node", "2", *CNNVIZ, *options)
+    assert both.returncode == 0, both.stderr
+    expected = tree(here / "alone" / "out")
+    assert any(name.startswith("top/conv1/") for name in expected)
+    assert tree("out") == expected
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 @pytest.mark.parametrize("count", [2, 4])
 def test_a_process_that_dies_is_started_again_and_what_is_finished_stays(alone, killed, count):
