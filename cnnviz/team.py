@@ -150,4 +150,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise TeamError(f"a process that shares the run has died: {error}") from error
+        raise TeamError(
+            "a process that shares the run has died; --resume goes on with what is finished "
+            f"({str(error).splitlines()[0]})"
+        ) from error

@@ -111,28 +111,49 @@ def test_a_process_that_dies_is_started_again_and_what_is_finished_stays(alone, 
     assert tree("out") == expected
 
 
-@pytest.mark.slow
-def test_processes_under_slurm_find_one_another(alone):
-    done, expected = alone
+def start_under_slurm(count):
+    """Start processes as srun does, on one machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    children = []
-    for rank in range(2):
-        place = {"SLURM_PROCID": f"{rank}", "SLURM_NTASKS": "2", "SLURM_LOCALID": f"{rank}"}
-        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        children.append(
-            subprocess.Popen(
-                [*PYTHON, "cnnviz", *WORDS],
-                env={**os.environ, **place, **meet},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "SLURM_NTASKS": str(count)}
+    return [
+        subprocess.Popen(
+            [*PYTHON, "cnnviz", *WORDS],
+            env={**os.environ, **meet, "SLURM_PROCID": f"{rank}", "SLURM_LOCALID": f"{rank}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        for rank in range(count)
+    ]
+
+
+@pytest.mark.slow
+def test_processes_under_slurm_find_one_another(alone):
+    done, expected = alone
+    children = start_under_slurm(2)
     shown = [child.communicate(timeout=300) for child in children]
     assert [child.returncode for child in children] == [0, 0], shown
     assert [stdout for stdout, _ in shown] == [done.stdout, ""]
+    assert tree("out") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_that_nobody_starts_again_is_noticed_by_the_other(alone, killed):
+    _, expected = alone
+    network = Path("net.py").read_text()
+    Path("net.py").write_text(network + TELLING.replace("RANK", "SLURM_PROCID"))
+    children = start_under_slurm(2)
+    give_up = time.monotonic() + 120
+    while not list(Path("out").glob("0.jpg/*.png")) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    children[killed].kill()
+    shown = [child.communicate(timeout=60) for child in children]
+    assert children[1 - killed].returncode == 1
+    assert "error: a process that shares the run has died; --resume" in shown[1 - killed][1]
+    assert run(*PYTHON, "cnnviz", *WORDS, "--resume").returncode == 0
     assert tree("out") == expected
 
 
