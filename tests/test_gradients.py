@@ -154,7 +154,7 @@ def test_the_norm_is_that_of_all_tokens_also_where_maps_leave_out_the_class_toke
     last = found["encoder.ln"]
     assert last.gradient.values.shape == (8, 4, 4)
     assert not last.gradient.values.any(), "the score is read off the class token alone"
-    expected = float(network.heads.head.weight[2].norm())
+    expected = float(network.heads.head.weight[2].detach().norm())
     assert last.statistics.gradient.norm == pytest.approx(expected, rel=1e-5)
 
 
