@@ -6,7 +6,7 @@ import torch
 
 from cnnviz.images import ImageSource
 from cnnviz.statistics import Statistics, measure
-from cnnviz.tally import Outcome, Tally, merge_totals, same_names
+from cnnviz.tally import Outcome, Tally, merged, same_names
 
 
 def seen(value: float) -> tuple[Statistics, ...]:
@@ -37,5 +37,5 @@ def test_only_photos_that_did_not_fail_count_and_each_once() -> None:
 
 
 def test_nothing_merges_with_anything() -> None:
-    assert merge_totals((), ()) == ()
-    assert merge_totals((), seen(2))[0].mean == merge_totals(seen(2), ())[0].mean == 2
+    assert merged((), ()) == ()
+    assert merged((), seen(2))[0].mean == merged(seen(2), ())[0].mean == 2
