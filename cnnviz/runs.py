@@ -75,6 +75,7 @@ def run_folder(
         InputError: If too many photos failed.
         OutputError: If `manifest.jsonl` cannot be written.
         ModelError: If the network fails on a batch.
+        TeamError: If another process has died.
     """
     settings = describe(job)
     start = team.share(lambda: _start(job.out, settings, sources, resume))
