@@ -13,7 +13,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision_functional
 
 from cnnviz.images import Preprocess, open_image
-from cnnviz.models import _preprocess_of
+from cnnviz.sources import _preprocess_of
 
 
 @pytest.mark.parametrize(
