@@ -268,8 +268,12 @@ def _auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def input_channels(module: nn.Module) -> int:
-    """Return how many channels a network reads: as its first convolution says, otherwise three."""
-    return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
+    """Return how many channels a network reads: three, unless no convolution of it reads three.
+
+    Then as many as its first one; in which order they run is not known here.
+    """
+    read = [m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)]
+    return 3 if not read or 3 in read else read[0]
 
 
 def _outputs(module: nn.Module) -> int | None:

@@ -244,6 +244,19 @@ def test_an_input_that_does_not_fit_names_the_last_layer_that_ran() -> None:
         trace(nn.Sequential(nn.Linear(5, 2)).eval(), (8, 8))
 
 
+def test_layers_may_be_registered_in_another_order_than_they_run_in() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.late = nn.Conv2d(4, 2, 1)
+            self.first = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.late(self.first(x))
+
+    assert [record.name for record in trace(Late().eval(), (4, 4))] == ["first", "late", ""]
+
+
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_a_network_is_traced_with_as_many_channels_as_it_reads(channels: int) -> None:
     network = nn.Sequential(nn.Conv2d(channels, 2, 3), nn.ReLU()).eval()
