@@ -450,7 +450,7 @@ def nearest_neighbour(*, halved: bool) -> Rule:
 
 
 def smooth(reach: int, make: Callable[..., Taps] = interpolated) -> Rule:
-    """Interpolation between neighbours: linear (reach 1), cubic (2) or Lanczos (3)."""
+    """Interpolation between neighbours: linear (reach 1) or cubic (reach 2)."""
 
     def rule(arguments: Arguments, shape: Shape) -> Field:
         corners = bool(arguments.get("align_corners"))
@@ -565,7 +565,6 @@ RULES: dict[str, Rule] = {
         "upsample_bicubic2d": smooth(2),
         "_upsample_bilinear2d_aa": smooth(1, antialiased),
         "_upsample_bicubic2d_aa": smooth(2, antialiased),
-        "_upsample_lanczos2d_aa": smooth(3, antialiased),
         "copy_": copied,
     }.items()
     for name in names.split()
