@@ -315,13 +315,12 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
             output.detail(path.as_posix())
         if outcome.error:
             output.error(outcome.error)
-    first: dict[str, tuple[str, str]] = {}
+    by_rule: dict[str, list[str]] = {}
     for rule, layer, complaint in report.tripped:
-        first.setdefault(rule, (layer, complaint))
-    for rule, (layer, complaint) in first.items():
-        others = sum(name == rule for name, _, _ in report.tripped) - 1
-        more = f" (and {others} more)" if others else ""
-        output.error(f"--fail-on {rule}: {layer}: {complaint}{more}")
+        by_rule.setdefault(rule, []).append(f"{layer}: {complaint}")
+    for rule, (first, *others) in by_rule.items():
+        more = f" (and {len(others)} more)" if others else ""
+        output.error(f"--fail-on {rule}: {first}{more}")
     if report.result.peaks:
         output.note(report.top_summary())
     output.note(report.summary())
