@@ -31,7 +31,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks", "saturation",
+        "feeding", "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks", "saturation",
         "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.maps import as_maps
 from cnnviz.models import LoadedModel
@@ -89,7 +90,7 @@ def effective_fields(
             return as_maps(output, by_label[label].layout)[0, :, row, column].sum()
 
         with torch.enable_grad(), observe(model.module, list(units), keep, stop=True) as scores:
-            model.module(source)
+            feed(model.module, source)
         for label, score in scores.items():
             (gradient,) = torch.autograd.grad(score, source, retain_graph=True)
             total[label] += gradient[0].abs().sum(dim=0).double().cpu().numpy()
