@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz.choices import Reduce
+from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
 from cnnviz.hooks import observe
 from cnnviz.layout import Layout
-from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps
+from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps, computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.statistics import GradientNorms
 from cnnviz.tracer import first_tensor, trace_module
@@ -113,8 +113,12 @@ def _backward(
         if output.requires_grad:
             output.register_hook(take)  # type: ignore[no-untyped-call]
 
-    source = batch.to(model.device, memory_format=torch.channels_last).requires_grad_()
-    with torch.enable_grad(), observe(model.module, list(layers), watch):
+    source = model.place(batch).requires_grad_()
+    with (
+        torch.enable_grad(),
+        computing_in(Precision.FP32, model.device),
+        observe(model.module, list(layers), watch),
+    ):
         # A copy, because a network may overwrite what it gets in place.
         output = first_tensor(model.module(source.clone()))
         if output is None:
