@@ -147,7 +147,7 @@ def _take(
     flat = gradient.float().flatten(1)
     # The squares of what is all but vanished would be zero.
     largest = flat.abs().amax(dim=1, keepdim=True)
-    norms = largest[:, 0] * (flat / torch.where(largest > 0, largest, 1)).norm(dim=1)
+    norms = largest[:, 0] * torch.linalg.vector_norm(flat / largest.where(largest > 0, 1), dim=1)
     return norms.tolist(), [_pick(one, maps[i]) for i, one in enumerate(same)]
 
 

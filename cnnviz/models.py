@@ -39,7 +39,7 @@ class LoadedModel:
         >>> import cnnviz
         >>> model = cnnviz.load_model("demo", device="cpu", input_size=(128, 160))
         >>> model.preprocess.input_size, model.classes[:2]
-        ((128, 160), ('stripes', 'sheared stripes'))
+        ((128, 160), ('horizontal stripes', 'vertical stripes'))
     """
 
     module: nn.Module = field(repr=False)
