@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
+from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.layout import Layout
 from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps, computing_in
@@ -120,7 +121,7 @@ def _backward(
         observe(model.module, list(layers), watch),
     ):
         # A copy, because a network may overwrite what it gets in place.
-        output = first_tensor(model.module(source.clone()))
+        output = first_tensor(feed(model.module, source.clone()))
         if output is None:
             raise ModelError(f"{model.name} gives no tensor")
         scores = as_maps(output, target.layout).mean(dim=(2, 3))

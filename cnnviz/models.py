@@ -18,6 +18,7 @@ from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, check_names, is_checkpoint
 from cnnviz.errors import CnnvizError, ModelError, UsageError
 from cnnviz.factories import tell_cause
+from cnnviz.feeding import input_dtype, memory_format
 from cnnviz.images import Preprocess
 from cnnviz.sources import Source, find_source
 
@@ -50,9 +51,11 @@ class LoadedModel:
     device: torch.device
 
     def place(self, pictures: Tensor) -> Tensor:
-        """Return pictures, (N, C, H, W), on the network's device and in its numbers."""
+        """Return pictures, (N, C, H, W), or frames, on the network's device and in its numbers."""
         kind = input_dtype(self.module)
-        return pictures.to(self.device, kind, memory_format=_memory_format(self.device))
+        if pictures.ndim == 5:
+            return pictures.to(self.device, kind)
+        return pictures.to(self.device, kind, memory_format=memory_format(self.device))
 
 
 def load_model(
@@ -103,17 +106,8 @@ def load_model(
 def _laid_out(module: nn.Module, place: torch.device) -> nn.Module:
     # Weights of 3-d convolutions have no channels-last format.
     if not any(tensor.ndim == 5 for tensor in module.parameters()):
-        module.to(memory_format=_memory_format(place))
+        module.to(memory_format=memory_format(place))
     return module
-
-
-def _memory_format(place: torch.device) -> torch.memory_format:
-    """Return how pictures and weights lie in memory: with channels last, but on Apple's GPUs.
-
-    Convolutions on a CPU take a quarter less time so. On Apple's GPUs several operators have given
-    wrong values for that format, without a word.
-    """
-    return torch.contiguous_format if place.type == "mps" else torch.channels_last
 
 
 def as_loaded(module: nn.Module, input_size: int | tuple[int, int] | None = None) -> LoadedModel:
@@ -307,21 +301,6 @@ def _new_name(key: str) -> str:
 
 def _auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if k.startswith(("aux", "AuxLogits"))}
-
-
-def input_channels(module: nn.Module) -> int:
-    """Return how many channels a network reads: three, unless no convolution of it reads three.
-
-    Then as many as its first one; in which order they run is not known here.
-    """
-    read = [m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)]
-    return 3 if not read or 3 in read else read[0]
-
-
-def input_dtype(module: nn.Module) -> torch.dtype:
-    """Return the numbers that a network computes in: those of its first weight that has such."""
-    kinds = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
-    return next(kinds, torch.float32)
 
 
 def _outputs(module: nn.Module) -> int | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from cnnviz.catalog import checkpoint_names
 from cnnviz.choices import Precision
 from cnnviz.errors import UsageError
+from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.images import Box
 from cnnviz.maps import as_maps, computing_in
@@ -92,7 +93,7 @@ def strongest_units(
         computing_in(Precision.FP32, model.device),
         observe(model.module, list(by_label), keep, stop=True) as found,
     ):
-        model.module(model.place(picture))
+        feed(model.module, model.place(picture))
     return found
 
 

@@ -41,7 +41,7 @@ def test_a_module_in_training_gives_the_picture_of_a_loaded_one_and_is_left_as_i
 def test_a_network_is_restored_where_it_is_refused():
     module = network().train()
     with pytest.raises(UnknownNameError, match="unknown layer"):
-        cnnviz.maximize(module, "conv", input_size=64)
+        cnnviz.maximize(module, "nope", input_size=64)
     with pytest.raises(UsageError):
         cnnviz.maximize(module, "0", [9], input_size=64)
     assert all(child.training for child in module.modules())
