@@ -234,7 +234,14 @@ def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
 
 
 def as_maps(output: Tensor, layout: Layout) -> Tensor:
-    """Return an output of known layout as (N, C, H, W); a vector has maps of one value."""
+    """Return an output of known layout as (N, C, H, W); a vector has maps of one value.
+
+    Maps of several frames are their mean.
+    """
+    if layout.axes is Axes.CLIPS:
+        return output.mean(dim=2)
+    if layout.axes is Axes.CLIPS_LAST:
+        return output.mean(dim=1).permute(0, 3, 1, 2)
     if layout.axes is Axes.MAPS:
         return output
     if layout.axes is Axes.MAPS_LAST:
