@@ -102,6 +102,14 @@ def test_the_input_tile_of_a_grey_network_is_grey(cli, grey):
     assert (np.ptp(tile, axis=2) == 0).all()
 
 
+def test_patches_that_excite_a_grey_network_most_are_grey(cli, grey):
+    assert cli("maps", "a.jpg", *grey, "-l", "conv1", "--top-images", 1).code == 0
+    with Image.open("cnnviz-out/top/conv1/0.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert len(np.unique(pixels)) > 50
+    assert (np.ptp(pixels, axis=2) == 0).all()
+
+
 def test_every_command_takes_a_grey_network(cli, grey):
     layers = cli("layers", *grey)
     assert layers.code == 0
@@ -110,7 +118,7 @@ def test_every_command_takes_a_grey_network(cli, grey):
     fields = document(cli("rf", "a.jpg", *grey, "--verify", "--effective", "--at", "max", "--json"))
     assert all(layer["verified"] for layer in fields["layers"])
     assert document(cli("rf", *grey, "--effective", "--json"))["input_shape"] == [1, 1, 28, 28]
-    gradients = cli("maps", "a.jpg", *grey, "-l", "all", "--gradients", "--top-images", 1, "--json")
+    gradients = cli("maps", "a.jpg", *grey, "-l", "all", "--gradients", "--json")
     assert all(layer["gradient"]["norm"] > 0 for layer in document(gradients)["layers"])
     units = document(cli("maximize", *grey, "--steps", 8, "-l", "conv2", "--json"))["units"]
     assert all(unit["final"] > unit["start"] for unit in units)
