@@ -229,7 +229,8 @@ class TestClasses:
         assert cli("maps", "a.jpg", *words, "-l", "fc2", "--gradients", "--class", "Star").code == 0
         told = Image.open("cnnviz-out/a.jpg/fc2.gradient.png").text["cnnviz"]
         assert json.loads(told)["class"] == 3
-        run = cli("maximize", *words, "--objective", "class", "--channels", "star,circle")
+        units = ("--objective", "class", "--channels", "star,circle", "--steps", 4)
+        run = cli("maximize", *words, *units)
         assert run.code == 0, run.stderr
         assert "3 star" in run.stdout
         assert "0 circle" in run.stdout
