@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cnnviz.errors import CnnvizError, ModelError, UsageError
 from cnnviz.factories import tell_cause
 from cnnviz.images import Preprocess
 from cnnviz.sources import Source, find_source
+from cnnviz.wrappings import State
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class LoadedModel:
         name: What the user typed for it.
         weights: Which weights it has: "none", torchvision's name, or a checkpoint's path.
         device: Where it is.
+        model_args: What was given to the function or class that made it.
+        state_key: Which weights of a checkpoint were asked for; None for the usual ones.
+        note: What else the checkpoint holds, in words; empty where that is nothing.
     """
 
     module: nn.Module
@@ -41,6 +45,17 @@ class LoadedModel:
     name: str
     weights: str
     device: torch.device
+    model_args: Mapping[str, object] = field(default_factory=dict)
+    state_key: str | None = None
+    note: str = ""
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """What was asked for besides name and weights, where that is anything, as documents say."""
+        return {
+            **({"model_args": dict(self.model_args)} if self.model_args else {}),
+            **({"state_key": self.state_key} if self.state_key is not None else {}),
+        }
 
 
 def load_model(
@@ -50,6 +65,8 @@ def load_model(
     device: str = "auto",
     input_size: int | tuple[int, int] | None = None,
     seed: int = 0,
+    model_args: Mapping[str, object] | None = None,
+    state_key: str | None = None,
     progress: bool = False,
 ) -> LoadedModel:
     """Return the named network in eval mode, with the preprocessing that its weights expect.
@@ -64,23 +81,29 @@ def load_model(
         input_size: Side, or (rows, columns), of the network's input; None for the one that the
             weights were made for.
         seed: Of random weights. The global random state is not touched.
+        model_args: For the function or class that makes the network, by name.
+        state_key: Which weights of a checkpoint, as `find_weights` takes it: `model_ema`.
         progress: Whether a download draws a progress bar on stderr.
 
     Raises:
-        UnknownNameError: If the model, the factory or the weights do not exist.
-        UsageError: If the device does not exist here.
+        UnknownNameError: If the model, the factory, the weights or an argument do not exist.
+        UsageError: If the device does not exist here, or the checkpoint has no such key.
         ModelError: If the network cannot be built.
         WeightsError: If the weights cannot be downloaded, read, or fitted.
     """
-    check_names(name, weights, device)
+    check_names(name, weights, device, model_args=model_args, state_key=state_key)
     place = find_device(device)
+    note = ""
     with _quiet_and_seeded(seed):
-        source = find_source(name, weights, _pair(input_size), progress=progress)
+        source = find_source(
+            name, weights, _pair(input_size), arguments=model_args, progress=progress
+        )
         if is_checkpoint(weights):
-            module = _load_checkpoint(Path(weights), name, source)
+            module, note = _load_checkpoint(Path(weights), name, source, state_key)
         else:
             module = _build(name, source)
-    return _loaded(name, source, _channels_last(module.to(place)), place)
+    loaded = _loaded(name, source, _channels_last(module.to(place)), place)
+    return replace(loaded, model_args=dict(model_args or {}), state_key=state_key, note=note)
 
 
 def _channels_last(module: nn.Module) -> nn.Module:
@@ -98,6 +121,8 @@ def load_structure(
     weights: str = "default",
     *,
     input_size: int | tuple[int, int] | None = None,
+    model_args: Mapping[str, object] | None = None,
+    state_key: str | None = None,
 ) -> LoadedModel:
     """Return a network for its structure alone: its weights have shapes and no values.
 
@@ -107,17 +132,23 @@ def load_structure(
         name: As for `load_model`.
         weights: As for `load_model`; names only what the input size depends on.
         input_size: As for `load_model`.
+        model_args: As for `load_model`.
+        state_key: As for `load_model`.
 
     Raises:
         CnnvizError: As `load_model` does.
     """
     if is_checkpoint(weights):
-        return load_model(name, weights, device="cpu", input_size=input_size)
-    check_names(name, weights, "cpu")
+        return load_model(
+            name, weights, device="cpu", input_size=input_size, model_args=model_args,
+            state_key=state_key,
+        )  # fmt: skip
+    check_names(name, weights, "cpu", model_args=model_args, state_key=state_key)
     with _quiet_and_seeded(0):
-        source = find_source(name, weights, _pair(input_size), structure=True)
+        source = find_source(name, weights, _pair(input_size), arguments=model_args, structure=True)
         module = _build_hollow(name, source)
-    return _loaded(name, source, module, torch.device("meta"))
+    loaded = _loaded(name, source, module, torch.device("meta"))
+    return replace(loaded, model_args=dict(model_args or {}))
 
 
 @contextmanager
@@ -223,22 +254,28 @@ def _quiet_and_seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _load_checkpoint(path: Path, name: str, source: Source) -> nn.Module:
-    """Return the network with a checkpoint's weights, built for its number of classes."""
-    read = checkpoints.read_state(path)
-    module = _fitted(path, name, source, read, _build_hollow)
+def _load_checkpoint(
+    path: Path, name: str, source: Source, state_key: str | None
+) -> tuple[nn.Module, str]:
+    """Return the network with a checkpoint's weights, and what else there is in it."""
+    read = checkpoints.read_checkpoint(path, state_key)
+    module = _fitted(path, name, source, read.state, _build_hollow)
     tensors = [*module.parameters(), *module.buffers()]
     if any(tensor.is_meta for tensor in tensors):
         # Something that no checkpoint holds; then all is initialised, and most of it replaced.
-        module = _fitted(path, name, source, read, _build)
-    return module
+        module = _fitted(path, name, source, read.state, _build)
+    used, others = checkpoints.parts(read, module.state_dict())
+    if not others or state_key is not None:
+        return module, ""
+    what = f"{used} is used" if used else "those outside are used"
+    return module, f"{path} also holds {', '.join(others)}: {what}; --state-key chooses"
 
 
 def _fitted(
     path: Path,
     name: str,
     source: Source,
-    read: checkpoints.State,
+    read: State,
     build: Callable[[str, Source, int | None], nn.Module],
 ) -> nn.Module:
     module = build(name, source, None)
@@ -254,7 +291,9 @@ def _fitted(
         state = {**_auxiliary(expected), **state}
     checkpoints.check_fit(path, name, state, expected)
     # The tensors of the file take the place of those of the network, which need no values.
-    module.load_state_dict({k: v.to(expected[k].dtype) for k, v in state.items()}, assign=True)
+    module.load_state_dict(
+        {k: checkpoints.converted(path, k, v, expected[k]) for k, v in state.items()}, assign=True
+    )
     return module
 
 

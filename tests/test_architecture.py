@@ -31,7 +31,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks", "saturation",
+        "wrappings", "archives", "checkpoints", "factories", "sources", "models", "kernels",
+        "tracer", "hooks", "saturation",
         "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (

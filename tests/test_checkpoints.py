@@ -9,8 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cnnviz.checkpoints import check_fit, class_count, read_state, strip_prefixes
+from cnnviz.checkpoints import check_fit, class_count, read_checkpoint, strip_prefixes
 from cnnviz.errors import WeightsError
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    return read_checkpoint(path).state
 
 
 @pytest.fixture

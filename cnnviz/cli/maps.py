@@ -36,7 +36,9 @@ def maps(
         ),
     ],
     model: options.Model = "demo",
-    weights: options.Checkpoints = ["default"],  # noqa: B006 - typer needs a list; it stays
+    model_args: options.ModelArgs = [],  # noqa: B006 - typer needs a list; it stays
+    weights: options.Checkpoints = ["default"],  # noqa: B006
+    state_key: options.StateKey = None,
     layers: options.Layers = ["stages"],  # noqa: B006
     channels: Annotated[
         str | None,
@@ -173,6 +175,7 @@ def maps(
     OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers. A run that
     was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
+    from cnnviz.config import parse_arguments
     from cnnviz.files import check_file, check_folder, only_run, write_atomically
     from cnnviz.images import find_images, parse_input_size
     from cnnviz.ranks import find_place
@@ -186,7 +189,10 @@ def maps(
     rules = parse_rules(fail_on)
     size = parse_input_size(input_size) if input_size else None
     check_cmap(cmap)
-    options.check_checkpoints(model, weights, device, frames=frames)
+    arguments = parse_arguments(model_args)
+    options.check_checkpoints(
+        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    )
     single = {
         "--overlay": overlay,
         f"--channels {channels}": bool(spec.top),
@@ -241,7 +247,7 @@ def maps(
             *earlier, network = (
                 load_model(
                     model, one, device=team.device(device), input_size=size, seed=seed,
-                    progress=output.shows_progress,
+                    model_args=arguments, state_key=state_key, progress=output.shows_progress,
                 )
                 for one in weights
             )  # fmt: skip
@@ -308,6 +314,7 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
         if report.tripped:
             output.line("")
             output.table(report.tripped_table())
+    output.notes(one.note for one in (*report.earlier, report.model))
     for skipped in report.skipped:
         output.note(f"skipped {skipped.record.label}: {skipped.reason}")
     for outcome in report.result.outcomes:

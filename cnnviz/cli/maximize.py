@@ -25,8 +25,10 @@ _DEFAULT_CHANNELS = "0-8"
 
 def maximize(
     model: options.Model = "demo",
+    model_args: options.ModelArgs = [],  # noqa: B006 - typer needs a list; it is not changed
     weights: options.Weights = "default",
-    layers: options.Layers = ["stages"],  # noqa: B006 - typer needs a list; it is not changed
+    state_key: options.StateKey = None,
+    layers: options.Layers = ["stages"],  # noqa: B006
     channels: Annotated[
         str,
         typer.Option(
@@ -105,6 +107,7 @@ def maximize(
     OUT/maximize/overview.png all layers.
     """
     from cnnviz import catalog
+    from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder, write_atomically
     from cnnviz.images import open_image, parse_input_size
     from cnnviz.selection import split_patterns
@@ -115,7 +118,8 @@ def maximize(
     if not 0 < lr < float("inf"):
         raise UsageError(f"--lr {lr} is no length of a step; it must be above 0, such as 0.05")
     seen = parse_input_size(input_size) if input_size else None
-    catalog.check_names(model, weights, device)
+    arguments = parse_arguments(model_args)
+    catalog.check_names(model, weights, device, model_args=arguments, state_key=state_key)
     photo = open_image(init) if init else None
     check_folder(out)
 
@@ -144,7 +148,7 @@ def maximize(
     with output.data_only():
         network = load_model(
             model, weights, device=device, input_size=seen, seed=seed,
-            progress=output.shows_progress,
+            model_args=arguments, state_key=state_key, progress=output.shows_progress,
         )  # fmt: skip
         records = trace_module(network.module, network.preprocess.input_size)
         whole = network.preprocess.input_size if photo else None
@@ -228,8 +232,7 @@ def _tell(report: "MaximizeReport", output: "Output", folder: Path, *, as_json: 
         output.table(*report.tables())
     for record in report.skipped:
         output.note(f"skipped {record.label}: {record.layout.reason}")
-    for note in report.notes():
-        output.note(note)
+    output.notes([report.model.note, *report.notes()])
     files = len(report.results) + len(report.outputs)
     shown = f": {report.outputs[-1]}" if report.outputs else ""
     output.note(f"{files} files in {folder}{shown}")

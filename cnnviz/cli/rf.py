@@ -33,7 +33,9 @@ def rf(
         ),
     ] = None,
     model: options.Model = "demo",
-    weights: options.Checkpoints = ["default"],  # noqa: B006 - typer needs a list; it stays
+    model_args: options.ModelArgs = [],  # noqa: B006 - typer needs a list; it stays
+    weights: options.Checkpoints = ["default"],  # noqa: B006
+    state_key: options.StateKey = None,
     layers: options.Layers = ["stages"],  # noqa: B006
     at: Annotated[
         str,
@@ -71,6 +73,7 @@ def rf(
 
     OUT/rf/LAYER.png has one layer's box on the photo, OUT/rf/overview.png all of them.
     """
+    from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder, write_atomically
     from cnnviz.images import parse_input_size
     from cnnviz.selection import parse_place, select_layers, split_patterns
@@ -78,7 +81,10 @@ def rf(
     patterns = split_patterns(layers)
     place = parse_place(at)
     size = parse_input_size(input_size) if input_size else None
-    options.check_checkpoints(model, weights, device, frames=frames)
+    arguments = parse_arguments(model_args)
+    options.check_checkpoints(
+        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    )
     if len(weights) > 1 and not effective:
         raise UsageError("the field is the same with all --weights; compare them with --effective")
     if place == "max" and not images:
@@ -98,12 +104,16 @@ def rf(
             networks = [
                 load_model(
                     model, one, device=device, input_size=size, seed=seed,
-                    progress=output.shows_progress,
+                    model_args=arguments, state_key=state_key, progress=output.shows_progress,
                 )
                 for one in weights
             ]  # fmt: skip
         else:
-            networks = [load_structure(model, weights[0], input_size=size)]
+            networks = [
+                load_structure(
+                    model, weights[0], input_size=size, model_args=arguments, state_key=state_key
+                )
+            ]
         network = networks[-1]
         records = trace_module(network.module, network.preprocess.input_size)
         chosen = [records[i] for i in select_layers(patterns, records)]
@@ -145,6 +155,7 @@ def rf(
         output.document(report.document())
     else:
         output.table(*report.tables())
+    output.notes(one.note for one in networks)
     for record in unknown:
         output.note(f"no field for {record.label}: {record.reason}")
     for label, complaint in complaints.items():

@@ -135,6 +135,7 @@ class MapsReport:
             "command": "maps",
             "model": self.model.name,
             "weights": self._weights if self.earlier else self.model.weights,
+            **self.model.asked,
             "input_shape": [1, 3, rows, columns],
             "input": _input(self.result.input),
             "layers": [_layer(*layer) for layer in self._layers],

@@ -47,6 +47,7 @@ class MaximizeReport:
             "command": "maximize",
             "model": self.model.name,
             "weights": self.model.weights,
+            **self.model.asked,
             "seed": self.settings.seed,
             "units": [_entry(result, path) for result, path in self.results],
             "skipped": [{"layer": r.label, "reason": r.layout.reason} for r in self.skipped],

@@ -45,6 +45,7 @@ class FieldsReport:
             "command": "rf",
             "model": self.model.name,
             "weights": list(dict.fromkeys(self.weights)) or self.model.weights,
+            **self.model.asked,
             "input_shape": [1, 3, *size],
             "layers": [
                 *(
