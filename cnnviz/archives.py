@@ -7,7 +7,9 @@ for. So only names and tensors are read, by code that can make nothing else.
 
 import io
 import json
+import mmap
 import pickle
+import struct
 import zipfile
 from typing import Any
 
@@ -35,8 +37,9 @@ def read_torchscript(archive: zipfile.ZipFile) -> dict[str, Tensor]:
         UnpicklingError: If it describes anything but modules and tensors.
         BadZipFile, ValueError, LookupError, TypeError, RuntimeError: If it is damaged.
     """
-    (root,) = (n for n in archive.namelist() if n.endswith("/data.pkl") and n.count("/") == 1)
-    described = io.BytesIO(_bytes(archive, root))
+    records = _Records(archive)
+    (root,) = (name for name in records.names("/data.pkl") if name.count("/") == 1)
+    described = io.BytesIO(records.read(root))
     folder = root.removesuffix(".pkl")
     found: dict[str, Tensor] = {}
     storages: dict[tuple[str, str], Tensor] = {}
@@ -48,7 +51,7 @@ def read_torchscript(archive: zipfile.ZipFile) -> dict[str, Tensor]:
             values, offset, size, stride, *_ = thing.told
             if values not in storages:
                 kind, key = values
-                storages[values] = _values(_bytes(archive, f"{folder}/{key}"), _STORAGES[kind])
+                storages[values] = records.values(f"{folder}/{key}", _STORAGES[kind])
             # torch refuses sizes and strides that lead out of the values.
             found[path] = storages[values].as_strided(size, stride, offset)
         elif isinstance(thing, _Thing) and id(thing) not in seen:
@@ -66,35 +69,63 @@ def read_exported(archive: zipfile.ZipFile) -> dict[str, Tensor]:
         BadZipFile, ValueError, LookupError, TypeError, RuntimeError: If it is damaged.
     """
     found: dict[str, Tensor] = {}
-    for index in [name for name in archive.namelist() if name.endswith(_EXPORTED)]:
+    records = _Records(archive)
+    for index in records.names(_EXPORTED):
         folder = index.rpartition("/")[0]
-        for name, told in json.loads(_bytes(archive, index))["config"].items():
-            found[name] = _exported_tensor(archive, f"{folder}/{told['path_name']}", told)
+        for name, told in json.loads(records.read(index))["config"].items():
+            found[name] = _exported_tensor(records, f"{folder}/{told['path_name']}", told)
     return found
 
 
-def _exported_tensor(archive: zipfile.ZipFile, record: str, told: dict[str, Any]) -> Tensor:
+def _exported_tensor(records: "_Records", record: str, told: dict[str, Any]) -> Tensor:
     if told["use_pickle"]:
-        content = torch.load(io.BytesIO(_bytes(archive, record)), weights_only=True)
+        content = torch.load(io.BytesIO(records.read(record)), weights_only=True)
         if not isinstance(content, Tensor):
             raise ValueError(f"{record} holds no tensor")
         return content
     meta = told["tensor_meta"]
     size, stride = ([n["as_int"] for n in meta[key]] for key in ("sizes", "strides"))
-    values = _values(_bytes(archive, record), _TYPES[meta["dtype"]])
+    values = records.values(record, _TYPES[meta["dtype"]])
     return values.as_strided(size, stride, meta["storage_offset"]["as_int"])
 
 
-def _bytes(archive: zipfile.ZipFile, name: str) -> bytearray:
-    told = archive.getinfo(name)
-    # What is compressed could be larger than memory, and so could a size that is not true.
-    if told.compress_type != zipfile.ZIP_STORED or told.file_size != told.compress_size:
-        raise zipfile.BadZipFile(f"{name} is compressed")
-    return bytearray(archive.read(name))
+class _Records:
+    """The members of an archive, mapped into memory: they are read where they are needed."""
 
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        with open(str(archive.filename), "rb") as file:
+            # Nothing is ever written to the file: what is changed is changed in a copy.
+            self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
-def _values(data: bytearray, dtype: torch.dtype) -> Tensor:
-    return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    def names(self, end: str) -> list[str]:
+        return [name for name in self._archive.namelist() if name.endswith(end)]
+
+    def read(self, name: str) -> bytes:
+        start, size = self._place(name)
+        return self._mapped[start : start + size]
+
+    def values(self, name: str, dtype: torch.dtype) -> Tensor:
+        start, size = self._place(name)
+        if size < dtype.itemsize:
+            return torch.empty(0, dtype=dtype)
+        if start % dtype.itemsize:  # written by something other than torch
+            return torch.frombuffer(bytearray(self.read(name)), dtype=dtype)
+        count = size // dtype.itemsize
+        return torch.frombuffer(self._mapped, dtype=dtype, count=count, offset=start)
+
+    def _place(self, name: str) -> tuple[int, int]:
+        """Return where a member starts and how long it is, in bytes."""
+        told = self._archive.getinfo(name)
+        # What is compressed could be larger than memory, and so could a size that is not true.
+        if told.compress_type != zipfile.ZIP_STORED or told.file_size != told.compress_size:
+            raise zipfile.BadZipFile(f"{name} is compressed")
+        header = told.header_offset
+        lengths = self._mapped[header + 26 : header + 30]
+        start = header + 30 + sum(struct.unpack("<HH", lengths)) if len(lengths) == 4 else -1
+        if header < 0 or start < 0 or start + told.file_size > len(self._mapped):
+            raise zipfile.BadZipFile(f"{name} is not all there")
+        return start, told.file_size
 
 
 class _Sealed(type):

@@ -123,7 +123,8 @@ def _check_model(model: str) -> None:
 
 _NO_HOOKS = {
     TORCHSCRIPT: "hooks do not reach its layers",
-    EXPORTED: "loading it would run code from the file",
+    EXPORTED: "loading it could run code (where you trust it, a function of your own may return "
+    "torch.export.unflatten(torch.export.load(PATH)))",
 }
 
 

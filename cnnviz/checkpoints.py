@@ -27,8 +27,8 @@ _INDEX = ".index.json"
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 
 _CONVERT = (
-    "Save the weights alone with torch.save(model.state_dict(), PATH), or as safetensors; for a "
-    "file that you trust, model = torch.load(FILE, weights_only=False) comes before that"
+    "Where you trust it, convert it: model = torch.load(FILE, weights_only=False), then "
+    "torch.save(model.state_dict(), PATH), or save that as safetensors"
 )
 # What a file that is none starts with, in place of weights.
 _STRANGERS = {
@@ -87,17 +87,19 @@ def _read(path: Path) -> object:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f" ({found[1]})" if found else ""
+        what = f"holds more than weights ({found[1]})" if found else "is a free pickle"
         raise WeightsError(
-            f"{path} holds more than weights{what}, and loading that could run code: refused. "
-            f"{_CONVERT}"
+            f"{path} {what}, and loading that could run code: refused. {_CONVERT}"
         ) from error
     except (
         SafetensorError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, LookupError,
         TypeError, AttributeError, NotImplementedError, MemoryError,
     ) as error:  # fmt: skip
-        why = f": {str(error).splitlines()[0][:200]}" if str(error) else ""
-        raise WeightsError(f"{path} is not a checkpoint, or damaged{why}") from error
+        # The first sentence tells what is wrong; torch goes on with where to report it.
+        why = re.split(r"[.]? *\n|[.] ", str(error))[0][:200]
+        raise WeightsError(
+            f"{path} is not a checkpoint, or damaged{f': {why}' if why else ''}"
+        ) from error
 
 
 def _load(path: Path, *, mmap: bool) -> object:

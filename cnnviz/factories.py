@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 from types import ModuleType
@@ -89,26 +90,49 @@ def check_arguments(
     Raises:
         UnknownNameError: For the first that is not taken; it lists those that are.
     """
-    taken, others = _parameters(make)
-    known = [name for name in taken if name not in settled]
+    taken = _parameters(make)
     for name in arguments:
-        if name in settled or not (name in known or others):
+        if name in settled or not (taken.others or name in (*taken.names, *taken.inner)):
+            known = [known for known in taken.names if known not in settled]
             raise UnknownNameError(f"argument for {reference}", name, known)
 
 
-def _parameters(make: Callable[..., object]) -> tuple[list[str], bool]:
-    """Return the names of arguments that can be given by name, and whether there may be others."""
+@dataclass(frozen=True)
+class _Taken:
+    """Which arguments can be given by name.
+
+    Attributes:
+        names: Those that can.
+        inner: Those that the class which a function calls needs, and the function may give it.
+        others: Whether there may be more.
+    """
+
+    names: tuple[str, ...]
+    inner: tuple[str, ...]
+    others: bool
+
+
+def _parameters(make: Callable[..., object]) -> _Taken:
     try:
-        parameters = list(inspect.signature(make).parameters.values())
+        parameters = inspect.signature(make).parameters.values()
     except (ValueError, TypeError):  # some of those that are written in C tell nothing
-        return [], True
+        return _Taken((), (), others=True)
     named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    names = [parameter.name for parameter in parameters if parameter.kind in named]
+    names = tuple(parameter.name for parameter in parameters if parameter.kind in named)
     if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters):
-        return names, False
+        return _Taken(names, (), others=False)
     result = getattr(make, "__annotations__", {}).get("return")
-    inner, others = _parameters(result) if isinstance(result, type) else ([], True)
-    return [*inner, *names], others
+    if not isinstance(result, type):
+        return _Taken(names, (), others=True)
+    inner = _parameters(result)
+    needed = _needed(result)
+    offered = tuple(name for name in inner.names if name not in needed)
+    return _Taken((*names, *offered), needed, inner.others)
+
+
+def _needed(make: type) -> tuple[str, ...]:
+    parameters = inspect.signature(make).parameters.values()
+    return tuple(p.name for p in parameters if p.default is Parameter.empty)
 
 
 def make_network(reference: str, make: Any, arguments: Mapping[str, object]) -> nn.Module:
@@ -139,7 +163,7 @@ def make_network(reference: str, make: Any, arguments: Mapping[str, object]) -> 
 
 def takes_num_classes(make: Callable[..., object]) -> bool:
     """Return whether a factory can be asked for a number of classes."""
-    return "num_classes" in _parameters(make)[0]
+    return "num_classes" in _parameters(make).names
 
 
 def tell_cause(error: BaseException) -> str:

@@ -49,11 +49,12 @@ def find_weights(content: object, key: str | None, source: str) -> Found:
     if not states:
         found = list(content)[:5] if isinstance(content, Mapping) else type(content).__name__
         raise WeightsError(f"{source} holds no named weights; found {found}")
-    usual = [path for path in states if all(part in _WRAPPERS for part in path)]
-    if not usual:
+    path = _usual(states)
+    if path is None:
         where = ", ".join(_written(path) for path in _large(states))
-        raise WeightsError(f"{source} holds weights under {where}: choose with --state-key")
-    path = min(usual, key=_rank)
+        raise WeightsError(
+            f"{source} has no weights at a usual place: choose {where} with --state-key"
+        )
     others = (_written(other) for other in _large(states) if other != path)
     return Found(states[path], _written(path), tuple(others))
 
@@ -61,9 +62,11 @@ def find_weights(content: object, key: str | None, source: str) -> Found:
 _Path = tuple[str, ...]
 
 
-def _rank(path: _Path) -> list[int]:
+def _usual(states: Mapping[_Path, State]) -> _Path | None:
+    """Return where the weights are if they are at a usual place; None if not."""
+    usual = [path for path in states if all(part in _WRAPPERS for part in path)]
     # The first of the usual keys wins on each level, and what is inside over what is around it.
-    return [*(_WRAPPERS.index(part) for part in path), len(_WRAPPERS)]
+    return min(usual, key=lambda p: [*map(_WRAPPERS.index, p), len(_WRAPPERS)], default=None)
 
 
 def _written(path: _Path) -> str:
@@ -97,20 +100,22 @@ def _large(states: Mapping[_Path, State]) -> list[_Path]:
 
 
 def _named(content: object, key: str, source: str, states: Mapping[_Path, State]) -> Found:
-    inside = _states(_follow(content, key.split(".")))
-    usual = [path for path in inside if all(part in _WRAPPERS for part in path)]
-    if usual or len(inside) == 1:
-        path = min(usual, key=_rank) if usual else next(iter(inside))
-        return Found(inside[path], _written((key, *path)))
-    known = [_written(path) for path in _large(inside or states)] if inside or states else []
-    known = [f"{key}.{name}" for name in known] if inside else known
-    flat = next(iter(states.values()), {}) if not any(known) else {}
-    parts = dict.fromkeys(name.partition(".")[0] for name in flat)
-    listed = ", ".join([name for name in known if name] or [*parts][:12])
-    raise UsageError(
-        f"--state-key {key}: {source} has no weights there; "
-        + (f"choose from {listed}" if listed else "it has none at all")
-    )
+    usual = _usual(states)
+    # What names begin with may also be given without the key that all of them are under.
+    places = [((), content), *([(usual, states[usual])] if usual else [])]
+    for around, place in places:
+        inside = _states(_follow(place, key.split(".")))
+        path = next(iter(inside)) if len(inside) == 1 else _usual(inside)
+        if path is not None:
+            return Found(inside[path], _written((*around, key, *path)))
+        if inside:
+            listed = ", ".join(f"{key}.{_written(path)}" for path in _large(inside))
+            raise UsageError(f"--state-key {key}: {source} has several there: {listed}")
+    keys = [_written(path) for path in _large(states) if path] if states else []
+    starts = dict.fromkeys(name.partition(".")[0] for name in states.get(usual or (), ()))
+    listed = f"; it has {', '.join(keys)}" if keys else ""
+    listed += f"; names begin with {', '.join([*starts][:12])}" if starts else ""
+    raise UsageError(f"--state-key {key}: {source} has no weights there{listed}")
 
 
 def _follow(content: object, parts: list[str]) -> object:
