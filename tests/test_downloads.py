@@ -170,3 +170,15 @@ def test_a_damaged_file_in_the_cache_is_told_with_the_remedy(
 def test_random_weights_need_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, "http://127.0.0.1:9/squeezenet1_1-12345678.pth")
     assert load("none")
+
+
+def test_weights_of_another_network_than_arguments_make_are_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, served: Path
+) -> None:
+    at(monkeypatch, f"http://127.0.0.1:9/{served.name}")
+    cache.mkdir(parents=True)
+    (cache / served.name).write_bytes(served.read_bytes())
+    with pytest.raises(WeightsError, match=r"does not fit a network made with num_classes=7: The"):
+        load_model(NAME, device="cpu", model_args={"num_classes": 7})
+    module = load_model(NAME, device="cpu", model_args={"dropout": 0.25}).module
+    assert module.classifier[0].p == 0.25
