@@ -31,9 +31,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "wrappings", "archives", "checkpoints", "factories", "sources", "models", "kernels",
-        "tracer", "hooks", "saturation",
-        "statistics", "diagnosis", "maps", "gradients", "filters",
+        "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "models",
+        "kernels", "tracer", "hooks", "saturation", "statistics", "diagnosis", "maps", "gradients",
+        "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
