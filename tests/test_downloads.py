@@ -141,19 +141,23 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.parametrize("trusting", ["0", "1"])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_code_in_the_cache_is_refused_and_does_not_run(
-    monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path, legacy: bool
-) -> None:
+    monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path, legacy: bool,
+    trusting: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", trusting)
     at(monkeypatch, "http://127.0.0.1:9/squeezenet1_1-12345678.pth")
     cache.mkdir(parents=True)
     file = cache / "squeezenet1_1-12345678.pth"
     content = {"evil": Bomb(tmp_path / "made")}
     torch.save(content, file, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(WeightsError, match="is damaged or not the file of"):
+    with pytest.raises(WeightsError, match=r"is damaged or not the file of .*: Weights only load"):
         load()
     assert not (tmp_path / "made").exists()
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == trusting
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", b"PK\x03\x04"])
