@@ -33,8 +33,23 @@ def shown_below(line):
     """Return the rows of output that the README shows for a command, but for those left out."""
     text = (PROJECT / "README.md").read_text("utf-8")
     _, found, after = text.partition(f"$ {line}\n")
-    rows = after.partition("```")[0].splitlines() if found else []
-    return [row for row in rows if row != "..."]
+    rows = re.split(r"^(?:```|\$ )", after, flags=re.MULTILINE)[0].splitlines() if found else []
+    return [row.split() for row in rows if row != "..."]
+
+
+def agree(shown, printed, tolerance):
+    """Return whether two rows have the same cells, or numbers that are that near."""
+    return len(shown) == len(printed) and all(
+        ours == theirs or abs(number(ours) - number(theirs)) <= tolerance * abs(number(theirs))
+        for ours, theirs in zip(shown, printed, strict=True)
+    )
+
+
+def number(cell):
+    try:
+        return float(cell.replace("−", "-"))
+    except ValueError:
+        return float("nan")
 
 
 def stand_in(model, path):
@@ -109,7 +124,10 @@ def test_readme_command_runs(line, runs):
     assert done.returncode == 0, done.stderr
     printed = [row.split() for row in done.stdout.splitlines()]
     assert printed
-    assert all(row.split() in printed for row in shown_below(line))
+    # An ascent goes its own way after some steps on another processor.
+    tolerance = 0.1 if line.startswith("cnnviz maximize") else 0
+    for row in shown_below(line):
+        assert any(agree(row, other, tolerance) for other in printed), row
     written = {
         "maps": "manifest.json",
         "filters": "filters/*.png",
