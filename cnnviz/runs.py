@@ -191,7 +191,9 @@ def describe(job: MapsJob) -> dict[str, object]:
     return {
         "cnnviz": __version__,
         "model": job.model.name,
+        "model-args": dict(job.model.model_args),
         "weights": [model.weights for model in job.models],
+        "state-key": job.model.state_key,
         "content of the weights": [_digest(model) for model in job.models],
         "input-size": list(preprocess.input_size),
         "resize": list(preprocess.resize),

@@ -235,4 +235,5 @@ def _header(model: LoadedModel, plan: LayerPlan, title: str, said: str) -> Heade
 
 
 def _about(model: LoadedModel, plan: LayerPlan) -> dict[str, object]:
-    return {"model": model.name, "weights": model.weights, "layer": plan.record.label}
+    asked = model.asked
+    return {"model": model.name, "weights": model.weights, **asked, "layer": plan.record.label}

@@ -36,7 +36,9 @@ def maps(
         ),
     ],
     model: options.Model = "demo",
-    weights: options.Checkpoints = ["default"],  # noqa: B006 - typer needs a list; it stays
+    model_args: options.ModelArgs = [],  # noqa: B006 - typer needs a list; it stays
+    weights: options.Checkpoints = ["default"],  # noqa: B006
+    state_key: options.StateKey = None,
     layers: options.Layers = ["stages"],  # noqa: B006
     channels: Annotated[
         str | None,
@@ -180,6 +182,7 @@ def maps(
     was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
     from cnnviz.classes import read_classes
+    from cnnviz.config import parse_arguments
     from cnnviz.files import check_file, check_folder, only_run, write_atomically
     from cnnviz.images import find_images
     from cnnviz.overrides import parse_overrides
@@ -196,7 +199,10 @@ def maps(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
     check_cmap(cmap)
-    options.check_checkpoints(model, weights, device, frames=frames)
+    arguments = parse_arguments(model_args)
+    options.check_checkpoints(
+        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    )
     single = {
         "--overlay": overlay,
         f"--channels {channels}": bool(spec.top),
@@ -252,7 +258,8 @@ def maps(
             *earlier, network = (
                 load_model(
                     model, one, device=team.device(device), preprocess=wanted, classes=names,
-                    seed=seed, progress=output.shows_progress,
+                    seed=seed, model_args=arguments, state_key=state_key,
+                    progress=output.shows_progress,
                 )
                 for one in weights
             )  # fmt: skip
@@ -321,6 +328,7 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
             output.line("")
             output.table(report.tripped_table())
     output.preparation(report.model.preprocess)
+    output.notes(one.note for one in (*report.earlier, report.model))
     for skipped in report.skipped:
         output.note(f"skipped {skipped.record.label}: {skipped.reason}")
     for outcome in report.result.outcomes:

@@ -136,6 +136,7 @@ class MapsReport:
             "command": "maps",
             "model": self.model.name,
             "weights": self._weights if self.earlier else self.model.weights,
+            **self.model.asked,
             "input_shape": [1, preprocess.channels, *preprocess.input_size],
             "preprocess": preprocess_entry(preprocess),
             "input": _input(self.result.input),
