@@ -22,6 +22,7 @@ from cnnviz.models import LoadedModel, input_channels, load_structure, uncollect
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field, repeated
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field, branches
+from cnnviz.saturation import SATURATING, Bound, bounds_of
 from cnnviz.selection import label
 
 
@@ -40,6 +41,8 @@ class LayerRecord:
         macs: Multiply-adds of the call, for one picture.
         receptive_field: What the output's units read of the input; None where unknown.
         reason: Why the receptive field is None.
+        bounds: Where the output saturates; empty where it is not that of an activation function
+            with bounds, of a module or a plain one.
     """
 
     name: str
@@ -52,6 +55,7 @@ class LayerRecord:
     macs: int = 0
     receptive_field: ReceptiveField | None = None
     reason: str | None = None
+    bounds: tuple[Bound, ...] = ()
 
     @property
     def label(self) -> str:
@@ -199,7 +203,7 @@ class _Recorder:
 
     def __post_init__(self) -> None:
         self._size: tuple[int, int] = (self.picture.shape[-2], self.picture.shape[-1])
-        self._mode = FieldMode(self.picture)
+        self._mode = FieldMode(self.picture, noticed=SATURATING)
         self._layouts = LayoutReader(self._size)
         self._calls: Counter[str] = Counter()
         self._open: list[_OpenCall] = []
@@ -246,6 +250,7 @@ class _Recorder:
         found = None if tensor is None else self._mode.field(tensor)
         layout = self._layouts.read(type_of(child), shape, _known_axes(found))
         known, reason = self._receptive_field(found, layout.grid)
+        origin = None if tensor is None else self._mode.origin(tensor)
         self.records.append(
             LayerRecord(
                 name=name,
@@ -258,6 +263,7 @@ class _Recorder:
                 macs=self._mode.macs - call.macs_before,
                 receptive_field=known,
                 reason=reason,
+                bounds=bounds_of(*origin) if origin else (),
             )
         )
 

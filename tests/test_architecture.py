@@ -31,7 +31,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks", "saturation",
+        "checkpoints", "factories", "sources", "models", "kernels", "saturation", "tracer", "hooks",
         "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (
