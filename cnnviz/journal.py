@@ -4,8 +4,10 @@
     {"path": ..., "key": ..., "outputs": [...], "error": null, "statistics": [...]}
 
 The statistics of the first line are those of lines without any. A line's `low` and `high` hold
-only what no line before it had: a photo seldom has a new extreme. Of several processes each writes
-a part of its own, `manifest.1.jsonl` and so on, whose first line has the same `run`.
+only what no line before it had: a photo seldom has a new extreme. Likewise `peaks`, where photos
+are ranked by how they excite channels, has only those that were among the best at the time: others
+never will be. Of several processes each writes a part of its own, `manifest.1.jsonl` and so on,
+whose first line has the same `run`.
 """
 
 import dataclasses
@@ -17,12 +19,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 
 from cnnviz.errors import OutputError
 from cnnviz.files import write_atomically
+from cnnviz.peaks import Peak, Peaks, best_peaks
 from cnnviz.statistics import GradientNorms, Statistics
 from cnnviz.tally import Outcome, RunResult, Tally, merged, same_names
 
@@ -39,11 +43,29 @@ class Past:
         settings: What they were given.
         totals: The statistics of all photos in `files`, per layer plan.
         files: The names of each photo's files, by its key; photos that failed are left out.
+        peaks: By the same keys, the peaks of each layer that may be among the best.
     """
 
     settings: Settings
     totals: tuple[Statistics, ...]
     files: Mapping[str, tuple[str, ...]]
+    peaks: Mapping[str, Sequence[Sequence[Peak]]]
+
+    def best(
+        self, numbers: Mapping[str, int], channels: Sequence[int], most: int
+    ) -> tuple[Peaks, ...]:
+        """Return the best peaks of all photos, one per layer.
+
+        Args:
+            numbers: The photos' numbers, by their keys.
+            channels: How many channels each layer has.
+            most: How many photos are kept for each.
+        """
+        photos = [(numbers[key], layers) for key, layers in self.peaks.items()]
+        return tuple(
+            best_peaks(((photo, peak) for photo, layers in photos for peak in layers[i]), *sizes)
+            for i, sizes in enumerate((count, most) for count in channels)
+        )
 
 
 class Journal(Tally):
@@ -57,6 +79,7 @@ class Journal(Tally):
         outcomes: Iterable[Outcome] = (),
         totals: Sequence[Statistics] = (),
         counted: Iterable[str] = (),
+        peaks: Sequence[Peaks] = (),
     ) -> None:
         """Open this process's part for what comes.
 
@@ -67,11 +90,12 @@ class Journal(Tally):
             outcomes: As for `Tally`; they are in `manifest.jsonl` already.
             totals: As for `Tally`; likewise.
             counted: As for `Tally`.
+            peaks: As for `Tally`; likewise.
 
         Raises:
             OutputError: If it cannot be written.
         """
-        super().__init__(outcomes, totals, counted)
+        super().__init__(outcomes, totals, counted, peaks)
         self._path = _part(out, rank)
         if rank:
             write_atomically(self._path, _line({"run": run}))
@@ -88,20 +112,22 @@ class Journal(Tally):
         """Close the file."""
         os.close(self._file)
 
-    def add(self, outcome: Outcome, found: Sequence[Statistics]) -> None:
+    def add(
+        self, outcome: Outcome, found: Sequence[Statistics], peaks: Sequence[Peaks] = ()
+    ) -> None:
         """Take in a photo, and write its line.
 
         Raises:
             OutputError: If the disk is full or the file cannot be written.
         """
         before = self.totals or [None] * len(found)
-        super().add(outcome, found)
-        entries = (
-            [_entry(*one) for one in zip(found, before, self.totals, strict=True)]
-            if self.counts(outcome)
-            else []
-        )
-        line = _line({**_about(outcome), "statistics": entries})
+        super().add(outcome, found, peaks)
+        entries, best = [], []
+        if self.counts(outcome):
+            entries = [_entry(*one) for one in zip(found, before, self.totals, strict=True)]
+            number = peaks[0].photos[0, 0] if peaks else 0
+            best = [layer.of(number) for layer in self.peaks]
+        line = _line({**_about(outcome, best), "statistics": entries})
         try:
             # In one piece: whatever happens then, at most the last line is cut.
             if os.write(self._file, line) < len(line):
@@ -118,6 +144,7 @@ def start_journal(
     settings: Settings,
     outcomes: Iterable[Outcome] = (),
     totals: Sequence[Statistics] = (),
+    peaks: Mapping[str, Sequence[Sequence[Peak]]] = MappingProxyType({}),
 ) -> None:
     """Begin a run's `manifest.jsonl`, and remove what an earlier run ended with.
 
@@ -127,21 +154,33 @@ def start_journal(
         settings: What the pictures depend on.
         outcomes: What is kept of earlier runs.
         totals: The statistics of those.
+        peaks: As for `Past`.
 
     Raises:
         OutputError: If the file cannot be written.
     """
-    _write(out, {"run": run, "settings": settings}, totals, outcomes)
+    _write(out, {"run": run, "settings": settings}, totals, outcomes, peaks)
     _remove(out, "manifest.json")
 
 
 def finish_journal(out: Path, settings: Settings, result: RunResult) -> None:
     """Make one `manifest.jsonl` of all parts, in the order of the photos.
 
+    Args:
+        out: The output folder.
+        settings: What the pictures depend on.
+        result: What became of all photos.
+
     Raises:
         OutputError: If the file cannot be written.
     """
-    _write(out, {"settings": settings}, result.totals, result.outcomes)
+    ranked = {number for layer in result.peaks for number in np.unique(layer.photos).tolist()}
+    peaks = {
+        outcome.source.key: [layer.of(number) for layer in result.peaks]
+        for number, outcome in enumerate(result.outcomes)
+        if number in ranked
+    }
+    _write(out, {"settings": settings}, result.totals, result.outcomes, peaks)
 
 
 def read_journal(out: Path) -> Past | None:
@@ -157,13 +196,15 @@ def read_journal(out: Path) -> Past | None:
         first, *more = [*_lines(part)] or [{}]
         # A part of a run before that one is in the totals already.
         lines += more if first.get("run") == head.get("run") else []
-    files = {}
+    files, peaks = {}, {}
     for line in lines:
         if line["error"] is None:
             totals = merged(totals, [*map(_statistics, line.get("statistics", ()))])
             names = tuple(output.rpartition("/")[2] for output in line["outputs"])
             files[line["key"]] = same_names(names)
-    return Past(head["settings"], totals, files)
+            if "peaks" in line:
+                peaks[line["key"]] = [*map(_peaks, line["peaks"])]
+    return Past(head["settings"], totals, files, peaks)
 
 
 def _write(
@@ -171,11 +212,13 @@ def _write(
     head: Mapping[str, object],
     totals: Sequence[Statistics],
     outcomes: Iterable[Outcome],
+    peaks: Mapping[str, Sequence[Sequence[Peak]]],
 ) -> None:
     """Replace all parts by one file, whose first line has the statistics."""
     entries = [_entry(total, None, total) for total in totals]
     first = _line({**head, "statistics": entries})
-    write_atomically(_part(out, 0), b"".join((first, *(_line(_about(one)) for one in outcomes))))
+    lines = (_line(_about(one, peaks.get(one.source.key, ()))) for one in outcomes)
+    write_atomically(_part(out, 0), b"".join((first, *lines)))
     for part in _parts(out):
         _remove(out, part.name)
 
@@ -195,13 +238,21 @@ def _remove(out: Path, name: str) -> None:
         raise OutputError(f"cannot remove {out / name}: {error.strerror}") from error
 
 
-def _about(outcome: Outcome) -> dict[str, object]:
+def _about(outcome: Outcome, peaks: Sequence[Sequence[Peak]]) -> dict[str, object]:
+    # Scores as text, because JSON has no infinity; and so they have as few digits as they need.
+    told = [{str(row): [str(score), place] for row, score, place in layer} for layer in peaks]
     return {
         "path": str(outcome.source.path),
         "key": outcome.source.key,
         "outputs": [path.as_posix() for path in outcome.outputs],
         "error": outcome.error,
+        **({"peaks": told} if any(told) else {}),
     }
+
+
+def _peaks(told: Mapping[str, Any]) -> list[Peak]:
+    """Return the peaks of a layer that `_about` was given."""
+    return [(int(row), np.float32(score), place) for row, (score, place) in told.items()]
 
 
 def _line(content: Mapping[str, object]) -> bytes:
@@ -237,8 +288,8 @@ def _entry(found: Statistics, before: Statistics | None, after: Statistics) -> d
                 new &= now != getattr(before, field.name)
             entry[field.name] = {str(i): float(now[i]) for i in np.flatnonzero(new)}
         elif isinstance(value, GradientNorms):
-            # As text, because JSON has neither NaN nor infinity.
-            entry[field.name] = [value.pictures, str(value.norms), str(value.relatives)]
+            norms, relatives = str(value.norms), str(value.relatives)
+            entry[field.name] = [value.pictures, norms, relatives, value.nan, value.infinite]
         else:
             entry[field.name] = str(value) if isinstance(value, Fraction) else value
     return entry
@@ -254,8 +305,8 @@ def _statistics(entry: Mapping[str, Any]) -> Statistics:
             array[[int(i) for i in value]] = [*value.values()]
             value = array
         elif field.name == "gradient" and value:
-            pictures, norms, relatives = value
-            value = GradientNorms(pictures, float(norms), float(relatives))
+            pictures, norms, relatives, *broken = value
+            value = GradientNorms(pictures, Fraction(norms), Fraction(relatives), *broken)
         elif isinstance(value, list):
             value = tuple((bound, count) for bound, count in value)
         values[field.name] = Fraction(value) if isinstance(value, str) else value

@@ -20,6 +20,7 @@ from cnnviz.images import ImageSource
 from cnnviz.journal import Journal, Past, Settings, finish_journal, read_journal, start_journal
 from cnnviz.maps import LayerPlan
 from cnnviz.models import LoadedModel
+from cnnviz.peaks import Peaks
 from cnnviz.statistics import Statistics
 from cnnviz.tally import Outcome, RunResult, merged
 from cnnviz.team import Team
@@ -35,6 +36,7 @@ class _Start:
         finished: Those that need not be done again.
         totals: The statistics of those, and of `lost`.
         lost: Keys of photos whose files have gone since.
+        peaks: Where all these photos excite channels most.
     """
 
     run: str
@@ -42,6 +44,7 @@ class _Start:
     finished: tuple[Outcome, ...]
     totals: tuple[Statistics, ...]
     lost: frozenset[str]
+    peaks: tuple[Peaks, ...]
 
 
 def run_folder(
@@ -78,7 +81,7 @@ def run_folder(
         TeamError: If another process has died.
     """
     settings = describe(job)
-    start = team.share(lambda: _start(job.out, settings, sources, resume))
+    start = team.share(lambda: _start(job, settings, sources, resume))
     first = team.place.first
     shown, failures = 0, []
 
@@ -100,9 +103,9 @@ def run_folder(
                 )
 
     count(len(start.finished) if first else 0)
-    totals = start.totals if first else ()
+    totals, peaks = (start.totals, start.peaks) if first else ((), ())
     with Journal(
-        job.out, start.run, team.place.rank, start.finished, totals, start.lost
+        job.out, start.run, team.place.rank, start.finished, totals, start.lost, peaks
     ) as journal:
         run_maps(
             job, start.sources, journal,
@@ -111,11 +114,14 @@ def run_folder(
     return _gather(job.out, settings, start, journal, team)
 
 
-def _start(out: Path, settings: Settings, sources: Sequence[ImageSource], resume: bool) -> _Start:
+def _start(
+    job: MapsJob, settings: Settings, sources: Sequence[ImageSource], resume: bool
+) -> _Start:
     """Begin the journal, with what can be kept of earlier runs."""
+    out = job.out
     past = read_journal(out) if resume else None
     if past is None:
-        past = Past(settings, (), {})
+        past = Past(settings, (), {}, {})
     _check(out, past, settings, sources)
     remove_leftovers(out)
     kept = [
@@ -124,10 +130,13 @@ def _start(out: Path, settings: Settings, sources: Sequence[ImageSource], resume
         if source.key in past.files
     ]
     run = uuid.uuid4().hex
-    start_journal(out, run, settings, kept, past.totals)
+    start_journal(out, run, settings, kept, past.totals, past.peaks)
     finished = tuple(outcome for outcome in kept if _is_there(outcome))
     lost = past.files.keys() - {outcome.source.key for outcome in finished}
-    return _Start(run, sources, finished, past.totals, frozenset(lost))
+    numbers = {source.key: i for i, source in enumerate(sources)}
+    channels = [len(plan.channels) for plan in job.plans]
+    peaks = past.best(numbers, channels, job.top_images) if past.peaks else ()
+    return _Start(run, sources, finished, past.totals, frozenset(lost), peaks)
 
 
 def _check(out: Path, past: Past, settings: Settings, sources: Sequence[ImageSource]) -> None:

@@ -18,17 +18,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GradientNorms:
-    """Norms of the gradient of a score with respect to a layer's output.
+    """Norms of the gradient of a score with respect to a layer's output; sums are exact.
 
     Attributes:
         pictures: How many were measured.
-        norms: Sum of their norms.
-        relatives: Sum of their norms relative to those at the network's output.
+        norms: Sum of their finite norms.
+        relatives: Sum of those relative to the norms at the network's output.
+        nan: How many norms are NaN.
+        infinite: How many are infinite.
     """
 
     pictures: int
-    norms: float
-    relatives: float
+    norms: Fraction
+    relatives: Fraction
+    nan: int = 0
+    infinite: int = 0
 
     def merge(self, other: "GradientNorms") -> "GradientNorms":
         """Return the norms of both sets of pictures together."""
@@ -36,17 +40,38 @@ class GradientNorms:
             self.pictures + other.pictures,
             self.norms + other.norms,
             self.relatives + other.relatives,
+            self.nan + other.nan,
+            self.infinite + other.infinite,
         )
 
     @property
     def norm(self) -> float:
         """The mean norm."""
-        return self.norms / self.pictures
+        return self._mean(self.norms)
 
     @property
     def relative(self) -> float:
         """The mean norm relative to that at the network's output."""
-        return self.relatives / self.pictures
+        return self._mean(self.relatives)
+
+    def _mean(self, total: Fraction) -> float:
+        if self.nan or self.infinite:
+            return math.nan if self.nan else math.inf
+        return float(total / self.pictures)
+
+
+def gradient_norms(norm: float, at_output: float) -> GradientNorms:
+    """Return the norms of one picture.
+
+    Args:
+        norm: That of the gradient with respect to the layer's output.
+        at_output: That with respect to the network's output, above 0.
+    """
+    if not math.isfinite(norm):
+        return GradientNorms(
+            1, Fraction(0), Fraction(0), int(math.isnan(norm)), int(math.isinf(norm))
+        )
+    return GradientNorms(1, Fraction(norm), Fraction(norm / at_output))
 
 
 @dataclass(frozen=True)

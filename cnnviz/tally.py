@@ -78,31 +78,32 @@ class Tally:
         outcomes: Iterable[Outcome] = (),
         totals: Sequence[Statistics] = (),
         counted: Iterable[str] = (),
+        peaks: Sequence[Peaks] = (),
     ) -> None:
         """Start, or go on.
 
         Args:
             outcomes: Of photos that are finished.
             totals: Their statistics.
-            counted: Keys of photos that are in `totals` though they are not finished.
+            counted: Keys of photos that are in `totals` and `peaks` though they are not finished.
+            peaks: Where they excite channels most.
         """
         self.outcomes = {outcome.source.key: outcome for outcome in outcomes}
         self.totals = tuple(totals)
-        self.peaks: tuple[Peaks, ...] = ()
+        self.peaks = tuple(peaks)
         self._counted = frozenset(counted)
 
-    def add(self, outcome: Outcome, found: Sequence[Statistics]) -> None:
-        """Take in a photo, and its statistics where it did not fail."""
+    def add(
+        self, outcome: Outcome, found: Sequence[Statistics], peaks: Sequence[Peaks] = ()
+    ) -> None:
+        """Take in a photo; and where it did not fail, its statistics and peaks."""
         self.outcomes[outcome.source.key] = outcome
         if self.counts(outcome):
             self.totals = merged(self.totals, found)
-
-    def rank(self, found: Sequence[Peaks]) -> None:
-        """Take in where each channel is most active on a photo."""
-        self.peaks = merged(self.peaks, found)
+            self.peaks = merged(self.peaks, peaks)
 
     def counts(self, outcome: Outcome) -> bool:
-        """Return whether a photo's statistics are to be added."""
+        """Return whether a photo's statistics and peaks are to be added."""
         return outcome.error is None and outcome.source.key not in self._counted
 
     def result(self, sources: Iterable[ImageSource]) -> RunResult:

@@ -13,8 +13,9 @@ import torch
 from cnnviz.errors import OutputError
 from cnnviz.images import ImageSource
 from cnnviz.journal import Journal, finish_journal, read_journal, start_journal
+from cnnviz.peaks import Peaks, find_peaks
 from cnnviz.statistics import Statistics, measure
-from cnnviz.tally import Outcome
+from cnnviz.tally import Outcome, merged
 
 SETTINGS = {"model": "toy"}
 
@@ -70,6 +71,36 @@ def test_a_line_tells_the_photo_its_files_and_only_new_extremes(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("cut", [1, 20, 300])
+def peaks(number: int) -> tuple[Peaks, ...]:
+    values = np.random.default_rng(number).normal(size=(2, 3, 2, 2)).astype(np.float32)
+    values[1, 0] = np.inf if number == 3 else values[1, 0]
+    values[1, 0, 0, 1] = 0.1
+    return tuple(find_peaks(layer, number, 2) for layer in values)
+
+
+def ranked(found: tuple[Peaks, ...]) -> str:
+    return repr([(p.scores.tolist(), p.photos.tolist(), p.places.tolist()) for p in found])
+
+
+def test_peaks_are_read_back_exactly_before_and_after_a_run_has_ended(tmp_path: Path) -> None:
+    expected = ranked(reduce(merged, map(peaks, range(9))))
+    numbers = {f"sub/{i}.jpg": i for i in range(9)}
+    start_journal(tmp_path, "run", SETTINGS)
+    with Journal(tmp_path, "run", 0) as journal:
+        for i in range(9):
+            journal.add(outcome(tmp_path, i), seen(i), peaks(i))
+    past = read_journal(tmp_path)
+    assert ranked(past.best(numbers, (3, 3), 2)) == expected
+    kept = [outcome(tmp_path, i) for i in range(9)]
+    start_journal(tmp_path, "later", SETTINGS, kept, past.totals, past.peaks)
+    assert ranked(read_journal(tmp_path).best(numbers, (3, 3), 2)) == expected
+    finish_journal(tmp_path, SETTINGS, journal.result([one.source for one in kept]))
+    past = read_journal(tmp_path)
+    assert ranked(past.best(numbers, (3, 3), 2)) == expected
+    lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    assert sum(len(layer) for line in lines[1:] for layer in line.get("peaks", ())) == 2 * 3 * 2
+
+
 def test_a_line_that_is_cut_is_read_past(tmp_path: Path, cut: int) -> None:
     start_journal(tmp_path, "run", SETTINGS)
     write(tmp_path, range(5))

@@ -203,8 +203,6 @@ def maps(
             "--top-images ranks photos, not channels, of single channels: leave out "
             "--channels top:K, --reduce and --overlay"
         )
-    if top_images and resume:
-        raise UsageError("--top-images looks at every photo anew: leave out --resume")
     if class_ is not None and not gradients:
         raise UsageError(f"--class {class_} is for --gradients")
     reference = _reference(rules, gradients=gradients)
@@ -252,10 +250,8 @@ def maps(
             job = MapsJob(
                 network, plans, style, out, save_activations, earlier, precision, target, top_images
             )
-            # What excites channels most is not in the journal: a restart begins anew.
-            again = resume or (place.restarted and not top_images)
             result = run_folder(
-                job, sources, team, resume=team.any(again),
+                job, sources, team, resume=team.any(resume or place.restarted),
                 max_failures=max_failures, batch_size=batch_size, workers=workers,
                 on_done=advance,
             )  # fmt: skip

@@ -18,6 +18,10 @@ def files():
     return {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")}
 
 
+def tree():
+    return {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def words(tiny, photo):
     """A command line over five photos, the fourth of them broken, in batches of two."""
@@ -71,10 +75,30 @@ class TestResume:
         layer = json.loads(resumed)["layers"][0]
         assert layer["gradient"]["norm"] > 0
 
-    def test_what_excites_channels_is_not_taken_up_again(self, cli, words):
-        run = cli(*words, "--top-images", "2", "--resume")
-        assert run.code == WRONG_USAGE
-        assert "--top-images looks at every photo anew: leave out --resume" in run.error
+    def test_what_excites_channels_is_taken_up_again(self, cli, words, photo):
+        words = (*words, "--top-images", "2")
+        assert cli(*words, "--max-failures", "1").code == FAILED
+        ranked = [set(line) & {"peaks"} for line in journal().values() if line["error"] is None]
+        assert ranked == [{"peaks"}] * 3
+        photo(Path("photos/3.jpg"), seed=3)
+        assert cli(*words, "--resume").code == 0
+        resumed = tree()
+        assert any(path.match("top/conv1/*.png") for path in resumed)
+        assert cli(*words).code == 0
+        assert tree() == resumed
+        photo(Path("photos/2a.jpg"), seed=7)  # others have another number from now on
+        assert cli(*words, "--resume").code == 0
+        resumed = tree()
+        assert cli(*words).code == 0
+        assert tree() == resumed
+
+    def test_a_photo_whose_pictures_were_lost_is_ranked_once(self, cli, words):
+        words = (*words, "--top-images", "5")
+        cli(*words)
+        before = tree()
+        Path("out/1.jpg/relu.png").unlink()
+        assert cli(*words, "--resume").code == FAILED
+        assert tree() == before
 
     def test_a_finished_run_is_told_again_and_takes_more_photos(self, cli, words, photo):
         photo(Path("photos/3.jpg"), seed=3)
@@ -151,7 +175,7 @@ class TestResume:
     ):
         photo(Path("photos/3.jpg"), seed=3)
         assert cli(*begun).code == 0
-        expected = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+        expected = tree()
         replace, room = os.replace, iter(range(8))
 
         def fill_up(source, target):
@@ -164,7 +188,7 @@ class TestResume:
             assert cli(*begun).code == FAILED
         assert not Path("out/manifest.json").exists()
         assert cli(*begun, "--resume").code == 0
-        assert {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()} == expected
+        assert tree() == expected
 
     def test_what_a_killed_process_left_half_written_goes(self, cli, begun):
         for folder in ("out", "out/4.jpg"):
