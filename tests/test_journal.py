@@ -70,7 +70,6 @@ def test_a_line_tells_the_photo_its_files_and_only_new_extremes(tmp_path: Path) 
     assert sum(counts[10:]) < 10
 
 
-@pytest.mark.parametrize("cut", [1, 20, 300])
 def peaks(number: int) -> tuple[Peaks, ...]:
     values = np.random.default_rng(number).normal(size=(2, 3, 2, 2)).astype(np.float32)
     values[1, 0] = np.inf if number == 3 else values[1, 0]
@@ -101,6 +100,7 @@ def test_peaks_are_read_back_exactly_before_and_after_a_run_has_ended(tmp_path: 
     assert sum(len(layer) for line in lines[1:] for layer in line.get("peaks", ())) == 2 * 3 * 2
 
 
+@pytest.mark.parametrize("cut", [1, 20, 300])
 def test_a_line_that_is_cut_is_read_past(tmp_path: Path, cut: int) -> None:
     start_journal(tmp_path, "run", SETTINGS)
     write(tmp_path, range(5))
