@@ -49,6 +49,7 @@ class _Start:
 
 def run_folder(
     job: MapsJob,
+    settings: Settings,
     sources: Sequence[ImageSource],
     team: Team,
     *,
@@ -62,6 +63,7 @@ def run_folder(
 
     Args:
         job: What to do with each.
+        settings: What `describe` tells of the job.
         sources: The photos; only those of the first process count.
         team: The processes that share the run.
         resume: Go on from what is in the output folder.
@@ -80,7 +82,6 @@ def run_folder(
         ModelError: If the network fails on a batch.
         TeamError: If another process has died.
     """
-    settings = describe(job)
     start = team.share(lambda: _start(job, settings, sources, resume))
     first = team.place.first
     shown, failures = 0, []
