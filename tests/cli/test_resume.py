@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,6 +190,38 @@ class TestResume:
             assert cli(*begun).code == FAILED
         assert not Path("out/manifest.json").exists()
         assert cli(*begun, "--resume").code == 0
+        assert tree() == expected
+
+    @pytest.mark.slow
+    def test_a_disk_that_is_really_full_ends_the_run_with_the_reason(self, cli, words, photo):
+        if not shutil.which("unshare"):
+            pytest.skip("needs Linux")
+        photo(Path("photos/3.jpg"), seed=3)
+        assert cli(*words).code == 0
+        expected = tree()
+        shutil.rmtree("out")
+        Path("out").mkdir()
+        run = shlex.join([sys.executable, "-m", "cnnviz", *words, "--device", "cpu"])
+        script = f"""
+            mount -t tmpfs -o size=100k tmpfs out || exit 99
+            {run} --workers 1 >/dev/null
+            echo $? > first; ls out > left
+            mount -o remount,size=100m out
+            {run} --resume >/dev/null || exit
+            cp -a out kept
+        """
+        # A user may mount in a space of his own, where the system permits that.
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True
+        )
+        if done.returncode == 99 or "unshare" in done.stderr:
+            pytest.skip(done.stderr)
+        assert done.returncode == 0, done.stderr
+        assert Path("first").read_text() == "1\n"
+        assert os.strerror(errno.ENOSPC) in done.stderr.splitlines()[0]
+        assert "manifest.json\n" not in Path("left").read_text()
+        Path("out").rmdir()
+        Path("kept").rename("out")
         assert tree() == expected
 
     def test_what_a_killed_process_left_half_written_goes(self, cli, begun):
