@@ -1,17 +1,19 @@
 """`manifest.jsonl`: a line for each finished photo, written at once, so that a run can go on.
 
-    {"run": ..., "settings": {...}, "statistics": [...]}            the first line
+    {"run": ..., "settings": {...}, "counted": "...", "statistics": [...]}            the first line
     {"path": ..., "key": ..., "outputs": [...], "error": null, "statistics": [...]}
 
-The statistics of the first line are those of lines without any. A line's `low` and `high` hold
-only what no line before it had: a photo seldom has a new extreme. Likewise `peaks`, where photos
-are ranked by how they excite channels, has only those that were among the best at the time: others
-never will be. Of several processes each writes a part of its own, `manifest.1.jsonl` and so on,
-whose first line has the same `run`.
+The statistics of the first line are those of lines without any. In case that one of these is
+damaged, `counted` has a mark for each of their photos, a hash of its key. A line's `low` and `high`
+hold only what no line before it had: a photo seldom has a new extreme. Likewise `peaks`, where
+photos are ranked by how they excite channels, has only those that were among the best at the time:
+others never will be. Of several processes each writes a part of its own, `manifest.1.jsonl` and so
+on, whose first line has the same `run`.
 """
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import re
@@ -30,6 +32,8 @@ from cnnviz.peaks import Peak, Peaks, best_peaks
 from cnnviz.statistics import GradientNorms, Statistics
 from cnnviz.tally import Outcome, RunResult, Tally, merged, same_names
 
+# Digits of a mark: two photos of billions seldom have the same.
+_MARK = 16
 _PART = re.compile(r"manifest\.\d+\.jsonl")
 
 Settings = Mapping[str, object]
@@ -43,13 +47,19 @@ class Past:
         settings: What they were given.
         totals: The statistics of all photos in `files`, per layer plan.
         files: The names of each photo's files, by its key; photos that failed are left out.
+        unlisted: The marks of photos that are in `totals`, and not in `files`.
         peaks: By the same keys, the peaks of each layer that may be among the best.
     """
 
     settings: Settings
     totals: tuple[Statistics, ...]
-    files: Mapping[str, tuple[str, ...]]
-    peaks: Mapping[str, Sequence[Sequence[Peak]]]
+    files: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    unlisted: frozenset[str] = frozenset()
+    peaks: Mapping[str, Sequence[Sequence[Peak]]] = dataclasses.field(default_factory=dict)
+
+    def counts(self, key: str) -> bool:
+        """Return whether a photo is in `totals`."""
+        return key in self.files or (bool(self.unlisted) and _mark(key) in self.unlisted)
 
     def best(
         self, numbers: Mapping[str, int], channels: Sequence[int], most: int
@@ -57,11 +67,11 @@ class Past:
         """Return the best peaks of all photos, one per layer.
 
         Args:
-            numbers: The photos' numbers, by their keys.
+            numbers: Numbers of photos, by their keys; others are left out.
             channels: How many channels each layer has.
             most: How many photos are kept for each.
         """
-        photos = [(numbers[key], layers) for key, layers in self.peaks.items()]
+        photos = [(numbers[key], self.peaks[key]) for key in numbers.keys() & self.peaks.keys()]
         return tuple(
             best_peaks(((photo, peak) for photo, layers in photos for peak in layers[i]), *sizes)
             for i, sizes in enumerate((count, most) for count in channels)
@@ -125,7 +135,8 @@ class Journal(Tally):
         entries, best = [], []
         if self.counts(outcome):
             entries = [_entry(*one) for one in zip(found, before, self.totals, strict=True)]
-            number = peaks[0].photos[0, 0] if peaks else 0
+        if peaks and outcome.error is None:
+            number = peaks[0].photos[0, 0]
             best = [layer.of(number) for layer in self.peaks]
         line = _line({**_about(outcome, best), "statistics": entries})
         try:
@@ -144,6 +155,7 @@ def start_journal(
     settings: Settings,
     outcomes: Iterable[Outcome] = (),
     totals: Sequence[Statistics] = (),
+    counted: Iterable[str] = (),
     peaks: Mapping[str, Sequence[Sequence[Peak]]] = MappingProxyType({}),
 ) -> None:
     """Begin a run's `manifest.jsonl`, and remove what an earlier run ended with.
@@ -154,22 +166,26 @@ def start_journal(
         settings: What the pictures depend on.
         outcomes: What is kept of earlier runs.
         totals: The statistics of those.
+        counted: As for `Tally`.
         peaks: As for `Past`.
 
     Raises:
         OutputError: If the file cannot be written.
     """
-    _write(out, {"run": run, "settings": settings}, totals, outcomes, peaks)
+    _write(out, {"run": run, "settings": settings}, totals, outcomes, counted, peaks)
     _remove(out, "manifest.json")
 
 
-def finish_journal(out: Path, settings: Settings, result: RunResult) -> None:
+def finish_journal(
+    out: Path, settings: Settings, result: RunResult, counted: Iterable[str] = ()
+) -> None:
     """Make one `manifest.jsonl` of all parts, in the order of the photos.
 
     Args:
         out: The output folder.
         settings: What the pictures depend on.
         result: What became of all photos.
+        counted: As for `Tally`.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -180,7 +196,7 @@ def finish_journal(out: Path, settings: Settings, result: RunResult) -> None:
         for number, outcome in enumerate(result.outcomes)
         if number in ranked
     }
-    _write(out, {"settings": settings}, result.totals, result.outcomes, peaks)
+    _write(out, {"settings": settings}, result.totals, result.outcomes, counted, peaks)
 
 
 def read_journal(out: Path) -> Past | None:
@@ -204,7 +220,9 @@ def read_journal(out: Path) -> Past | None:
             files[line["key"]] = same_names(names)
             if "peaks" in line:
                 peaks[line["key"]] = [*map(_peaks, line["peaks"])]
-    return Past(head["settings"], totals, files, peaks)
+    marks = head["counted"]
+    counted = {marks[i : i + _MARK] for i in range(0, len(marks), _MARK)}
+    return Past(head["settings"], totals, files, frozenset(counted - {*map(_mark, files)}), peaks)
 
 
 def _write(
@@ -212,15 +230,23 @@ def _write(
     head: Mapping[str, object],
     totals: Sequence[Statistics],
     outcomes: Iterable[Outcome],
+    counted: Iterable[str],
     peaks: Mapping[str, Sequence[Sequence[Peak]]],
 ) -> None:
     """Replace all parts by one file, whose first line has the statistics."""
+    outcomes = tuple(outcomes)
+    keys = {one.source.key for one in outcomes if one.error is None}.union(counted)
     entries = [_entry(total, None, total) for total in totals]
-    first = _line({**head, "statistics": entries})
+    marks = "".join(sorted(map(_mark, keys)))
+    first = _line({**head, "counted": marks, "statistics": entries})
     lines = (_line(_about(one, peaks.get(one.source.key, ()))) for one in outcomes)
     write_atomically(_part(out, 0), b"".join((first, *lines)))
     for part in _parts(out):
         _remove(out, part.name)
+
+
+def _mark(key: str) -> str:
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:_MARK]
 
 
 def _part(out: Path, rank: int) -> Path:

@@ -35,8 +35,8 @@ class _Start:
         sources: All photos.
         finished: Those that need not be done again.
         totals: The statistics of those, and of `lost`.
-        lost: Keys of photos whose files have gone since.
-        peaks: Where all these photos excite channels most.
+        lost: Keys of photos that are to be done again, because their files or lines have gone.
+        peaks: Where the finished photos excite channels most.
     """
 
     run: str
@@ -122,7 +122,7 @@ def _start(
     out = job.out
     past = read_journal(out) if resume else None
     if past is None:
-        past = Past(settings, (), {}, {})
+        past = Past(settings, ())
     _check(out, past, settings, sources)
     remove_leftovers(out)
     kept = [
@@ -130,14 +130,15 @@ def _start(
         for source in sources
         if source.key in past.files
     ]
+    finished = {outcome.source.key: outcome for outcome in kept if _is_there(outcome)}
+    counted = {source.key for source in sources if past.counts(source.key)}
+    lost = frozenset(counted - finished.keys())
     run = uuid.uuid4().hex
-    start_journal(out, run, settings, kept, past.totals, past.peaks)
-    finished = tuple(outcome for outcome in kept if _is_there(outcome))
-    lost = past.files.keys() - {outcome.source.key for outcome in finished}
-    numbers = {source.key: i for i, source in enumerate(sources)}
+    start_journal(out, run, settings, kept, past.totals, lost, past.peaks)
+    numbers = {source.key: i for i, source in enumerate(sources) if source.key in finished}
     channels = [len(plan.channels) for plan in job.plans]
     peaks = past.best(numbers, channels, job.top_images) if past.peaks else ()
-    return _Start(run, sources, finished, past.totals, frozenset(lost), peaks)
+    return _Start(run, sources, tuple(finished.values()), past.totals, lost, peaks)
 
 
 def _check(out: Path, past: Past, settings: Settings, sources: Sequence[ImageSource]) -> None:
@@ -190,7 +191,7 @@ def _gather(
     journal.totals = reduce(merged, [totals for _, totals, _ in parts])
     journal.peaks = reduce(merged, [peaks for _, _, peaks in parts])
     result = journal.result(start.sources)
-    finish_journal(out, settings, result)
+    finish_journal(out, settings, result, start.lost)
     return result
 
 

@@ -85,8 +85,8 @@ class Tally:
         Args:
             outcomes: Of photos that are finished.
             totals: Their statistics.
-            counted: Keys of photos that are in `totals` and `peaks` though they are not finished.
-            peaks: Where they excite channels most.
+            counted: Keys of photos that are in `totals` though they are not finished.
+            peaks: Where the finished ones excite channels most.
         """
         self.outcomes = {outcome.source.key: outcome for outcome in outcomes}
         self.totals = tuple(totals)
@@ -100,10 +100,11 @@ class Tally:
         self.outcomes[outcome.source.key] = outcome
         if self.counts(outcome):
             self.totals = merged(self.totals, found)
+        if outcome.error is None:
             self.peaks = merged(self.peaks, peaks)
 
     def counts(self, outcome: Outcome) -> bool:
-        """Return whether a photo's statistics and peaks are to be added."""
+        """Return whether a photo's statistics are to be added."""
         return outcome.error is None and outcome.source.key not in self._counted
 
     def result(self, sources: Iterable[ImageSource]) -> RunResult:

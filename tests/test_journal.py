@@ -91,7 +91,7 @@ def test_peaks_are_read_back_exactly_before_and_after_a_run_has_ended(tmp_path: 
     past = read_journal(tmp_path)
     assert ranked(past.best(numbers, (3, 3), 2)) == expected
     kept = [outcome(tmp_path, i) for i in range(9)]
-    start_journal(tmp_path, "later", SETTINGS, kept, past.totals, past.peaks)
+    start_journal(tmp_path, "later", SETTINGS, kept, past.totals, peaks=past.peaks)
     assert ranked(read_journal(tmp_path).best(numbers, (3, 3), 2)) == expected
     finish_journal(tmp_path, SETTINGS, journal.result([one.source for one in kept]))
     past = read_journal(tmp_path)
@@ -121,6 +121,27 @@ def test_a_damaged_line_among_others_costs_only_its_photo(tmp_path: Path) -> Non
     assert [*read_journal(tmp_path).files] == [f"sub/{i}.jpg" for i in range(1, 5)]
     write(tmp_path, range(1))
     assert same(read_journal(tmp_path).totals, [*range(5)])
+
+
+@pytest.mark.parametrize("line", [1, 2, -1])
+def test_a_damaged_line_whose_photo_is_counted_in_the_first_is_not_counted_twice(
+    tmp_path: Path, line: int
+) -> None:
+    start_journal(tmp_path, "run", SETTINGS)
+    with Journal(tmp_path, "run", 0) as journal:
+        for number in range(4):
+            journal.add(outcome(tmp_path, number, "broken" if number == 1 else None), seen(number))
+    finish_journal(
+        tmp_path, SETTINGS, journal.result([outcome(tmp_path, i).source for i in range(4)])
+    )
+    path = tmp_path / "manifest.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[line] = lines[line][:-9] + (b"\n" if line > 0 else b"")
+    path.write_bytes(b"".join(lines))
+    past = read_journal(tmp_path)
+    assert same(past.totals, [0, 2, 3])
+    assert len(past.files) == (3 if line == 2 else 2)
+    assert [past.counts(f"sub/{i}.jpg") for i in range(5)] == [True, False, True, True, False]
 
 
 def test_a_photo_that_failed_is_neither_finished_nor_counted(tmp_path: Path) -> None:

@@ -128,6 +128,14 @@ class TestResume:
         assert Path("out/2.jpg/conv1.png").stat().st_size
         assert Path("out/manifest.json").read_bytes() == manifest
 
+    def test_a_line_that_is_cut_is_made_again_and_its_photo_counted_once(self, cli, words):
+        words = (*words, "--top-images", "5")
+        cli(*words)
+        before, lines = tree(), Path("out/manifest.jsonl")
+        lines.write_bytes(lines.read_bytes()[:-20])
+        assert cli(*words, "--resume").code == FAILED
+        assert tree() == before
+
     def test_without_it_a_run_starts_again(self, cli, begun):
         before = files()
         cli(*begun)
