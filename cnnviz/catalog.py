@@ -12,14 +12,17 @@ DEMO = "demo"
 TIMM = "timm"
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors", ".safetensors.index.json")
 
-# torchvision registers its builders by decorator and lists weights in enums; those of the
-# classification models are in the files directly in its folder `models`.
-_BUILDER = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+# torchvision registers its builders by decorator, some under a name that is not the function's,
+# and lists weights in enums. A decorator's arguments may take several lines.
+_BUILDER = re.compile(
+    r"^@register_model\((?:name=\"(?P<name>\w+)\")?\)\n(?:[@ )].*\n)*def (?P<function>\w+)\(",
+    re.MULTILINE,
+)
 _WEIGHTS = re.compile(r"^    ([A-Z]\w+) = Weights\($", re.MULTILINE)
 
 
 def torchvision_names() -> tuple[str, ...]:
-    """Return what `torchvision.models.list_models(module=torchvision.models)` would, sorted."""
+    """Return what `torchvision.models.list_models()` would, sorted."""
     return _scan(_BUILDER)
 
 
@@ -28,9 +31,9 @@ def _scan(pattern: re.Pattern[str]) -> tuple[str, ...]:
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:
         return ()
-    sources = (Path(spec.origin).parent / "models").glob("*.py")
-    found = (name for path in sources for name in pattern.findall(path.read_text("utf-8")))
-    return tuple(sorted(set(found)))
+    sources = (Path(spec.origin).parent / "models").rglob("*.py")
+    found = (match for path in sources for match in pattern.finditer(path.read_text("utf-8")))
+    return tuple(sorted({next(filter(None, match.groups())) for match in found}))
 
 
 def split_factory(model: str) -> tuple[str, str] | None:

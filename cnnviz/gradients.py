@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cnnviz.choices import Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
+from cnnviz.feeding import as_fed, feed
 from cnnviz.hooks import observe
 from cnnviz.layout import Layout
 from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps
@@ -113,10 +114,10 @@ def _backward(
         if output.requires_grad:
             output.register_hook(take)  # type: ignore[no-untyped-call]
 
-    source = batch.to(model.device, memory_format=torch.channels_last).requires_grad_()
+    source = as_fed(batch, model.device).requires_grad_()
     with torch.enable_grad(), observe(model.module, list(layers), watch):
         # A copy, because a network may overwrite what it gets in place.
-        output = first_tensor(model.module(source.clone()))
+        output = first_tensor(feed(model.module, source.clone()))
         if output is None:
             raise ModelError(f"{model.name} gives no tensor")
         scores = as_maps(output, target.layout).mean(dim=(2, 3))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UsageError
+from cnnviz.feeding import as_fed, feed
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes, Layout
 from cnnviz.models import LoadedModel
@@ -166,7 +167,7 @@ def look(
             _computing_in(precision, model.device),
             observe(model.module, list(by_label), keep, stop=True) as kept,
         ):
-            model.module(batch.to(model.device, memory_format=torch.channels_last))
+            feed(model.module, as_fed(batch, model.device))
     except Exception as error:
         raise ModelError(
             f"{model.name} failed on a batch of {len(batch)} (--batch-size sets that): {error}"
@@ -224,7 +225,14 @@ def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
 
 
 def as_maps(output: Tensor, layout: Layout) -> Tensor:
-    """Return an output of known layout as (N, C, H, W); a vector has maps of one value."""
+    """Return an output of known layout as (N, C, H, W); a vector has maps of one value.
+
+    Maps of several frames are their mean.
+    """
+    if layout.axes is Axes.CLIPS:
+        return output.mean(dim=2)
+    if layout.axes is Axes.CLIPS_LAST:
+        return output.mean(dim=1).permute(0, 3, 1, 2)
     if layout.axes is Axes.MAPS:
         return output
     if layout.axes is Axes.MAPS_LAST:

@@ -267,15 +267,6 @@ def _auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if k.startswith(("aux", "AuxLogits"))}
 
 
-def input_channels(module: nn.Module) -> int:
-    """Return how many channels a network reads: three, unless no convolution of it reads three.
-
-    Then as many as its first one; in which order they run is not known here.
-    """
-    read = [m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)]
-    return 3 if not read or 3 in read else read[0]
-
-
 def _outputs(module: nn.Module) -> int | None:
     """Return how many classes a classifier tells apart: the length of its last linear layer."""
     children = list(module.modules())

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,19 +118,34 @@ def _find_torchvision(
 
     # A member of an enum calls itself by its first name, so DEFAULT reads IMAGENET1K_V2.
     said = member.name if member is not None else weights
-    return Source(build, preprocess, tuple(reference.meta["categories"]), said)
+    classes = reference.meta.get("categories")
+    return Source(build, preprocess, tuple(classes) if classes else None, said)
 
 
 def _preprocess_of(transforms: Any) -> Preprocess:
-    """Return what torchvision's `ImageClassification` preset does, as our own."""
-    crop, resize = transforms.crop_size[0], transforms.resize_size[0]
+    """Return what one of torchvision's presets does, as our own; of a video, to each frame."""
+    kind = type(transforms).__name__
+    if kind == "ObjectDetection":
+        # Detectors normalise by themselves.
+        return Preprocess((800, 800), (800, 800), mean=(0.0,) * 3, std=(1.0,) * 3)
+    if kind == "OpticalFlow":
+        return Preprocess(_FLOW_SIZE, _FLOW_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+    rows, columns = _two(transforms.resize_size)
     return Preprocess(
-        input_size=(crop, crop),
-        resize=(resize, resize),
+        input_size=_two(getattr(transforms, "crop_size", (rows, columns))),
+        resize=(rows, columns),
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
         interpolation=Image.Resampling[transforms.interpolation.name],
     )
+
+
+# The crops on which torchvision trained its networks for optical flow first.
+_FLOW_SIZE = (368, 496)
+
+
+def _two(sides: Sequence[int]) -> tuple[int, int]:
+    return sides[0], sides[-1]
 
 
 def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
@@ -143,6 +158,23 @@ def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
         return {"input_size": size}
     if name in ("inception_v3", "googlenet"):
         return {"transform_input": True, "init_weights": True}
+    if name.startswith("quantized_"):
+        return {"quantize": True}
+    if name.startswith(
+        (
+            "fasterrcnn",
+            "maskrcnn",
+            "keypointrcnn",
+            "retinanet",
+            "fcos",
+            "ssd",
+            "fcn_",
+            "deeplabv3_",
+            "lraspp_",
+        )
+    ):
+        # These would download those of the network inside.
+        return {"weights_backbone": None}
     return {}
 
 

@@ -16,9 +16,10 @@ from torch.nn.modules.module import (
 )
 
 from cnnviz.errors import ModelError
+from cnnviz.feeding import as_arguments, feed, input_channels
 from cnnviz.kernels import type_of
 from cnnviz.layout import Axes, Layout, LayoutReader
-from cnnviz.models import LoadedModel, input_channels, load_structure, uncollected
+from cnnviz.models import LoadedModel, load_structure, uncollected
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field, repeated
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field, branches
@@ -141,9 +142,9 @@ def _trace_meta(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRe
     recorder = _Recorder(picture)
     with recorder.watching(module):
         if hollow:
-            torch.func.functional_call(module, hollow, (picture,))
+            torch.func.functional_call(module, hollow, as_arguments(module, picture))
         else:
-            module(picture)
+            feed(module, picture)
     return tuple(recorder.records)
 
 
@@ -164,7 +165,7 @@ def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRe
     recorder = _Recorder(picture)
     with recorder.watching(module):
         try:
-            module(picture)
+            feed(module, picture)
         except Exception as error:
             last = recorder.records[-1].label if recorder.records else "none"
             raise ModelError(

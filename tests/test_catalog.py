@@ -19,7 +19,7 @@ from cnnviz.errors import InputError, UnknownNameError, UsageError
 
 
 def test_names_are_those_that_torchvision_lists() -> None:
-    expected = torchvision.models.list_models(module=torchvision.models)
+    expected = torchvision.models.list_models()
     assert list(torchvision_names()) == sorted(expected)
 
 

@@ -16,7 +16,8 @@ from cnnviz.ascent.units import Unit
 from cnnviz.ascent.views import as_image, as_start
 from cnnviz.choices import Parameterization, Transforms
 from cnnviz.errors import ModelError
-from cnnviz.models import LoadedModel, input_channels
+from cnnviz.feeding import input_channels
+from cnnviz.models import LoadedModel
 from cnnviz.tracer import LayerRecord
 
 # How far from grey each attempt at a start is. Where the first has no gradient, another may.

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from cnnviz.ascent.objectives import View
 from cnnviz.ascent.units import Unit
 from cnnviz.errors import ModelError
+from cnnviz.feeding import feed, input_channels
 from cnnviz.hooks import observe
 from cnnviz.layout import Layout
 from cnnviz.maps import as_maps
-from cnnviz.models import LoadedModel, input_channels
+from cnnviz.models import LoadedModel
 
 
 @contextmanager
@@ -118,9 +119,10 @@ class Scorer:
         labels = sorted(set(self._seen.values()))
         if not labels:
             return {}
+        module = self._model.module
         try:
-            with observe(self._model.module, labels, keep, stop=True, before=self._before) as found:
-                self._model.module(batch.contiguous(memory_format=torch.channels_last))
+            with observe(module, labels, keep, stop=True, before=self._before) as found:
+                feed(module, batch.contiguous(memory_format=torch.channels_last))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:

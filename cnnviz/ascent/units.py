@@ -13,9 +13,10 @@ from cnnviz.ascent.objectives import Objective
 from cnnviz.ascent.transforms import JITTER
 from cnnviz.choices import Goal
 from cnnviz.errors import UnknownNameError, UsageError
+from cnnviz.feeding import feed, input_channels
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes
-from cnnviz.models import LoadedModel, input_channels
+from cnnviz.models import LoadedModel
 from cnnviz.selection import ChannelSpec, select_layers
 from cnnviz.tracer import LayerRecord
 
@@ -94,7 +95,7 @@ def fitting_size(model: LoadedModel, record: LayerRecord) -> tuple[int, int]:
     blank = torch.zeros((1, input_channels(model.module), *size), device=model.device)
     try:
         with torch.no_grad(), observe(model.module, [record.label], _nothing, stop=True):
-            model.module(blank)
+            feed(model.module, blank)
     except (RuntimeError, ValueError, AssertionError):
         # Whatever else is wrong fails with the whole input too, and is told.
         return whole

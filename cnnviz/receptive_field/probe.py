@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.maps import as_maps
 from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
@@ -125,7 +126,7 @@ def _probe_axis(
             observe(module, list(by_label), keep, stop=True) as kept,
             _OneChannel(),  # type: ignore[no-untyped-call]
         ):
-            module(pictures)
+            feed(module, pictures)
         for label, broken in kept.items():
             seen[label].append(broken.numpy())
         on_step()

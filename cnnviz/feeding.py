@@ -1,0 +1,87 @@
+"""Hand pictures to a network in the form that it takes: as a batch, a list, a clip, or a pair."""
+
+from enum import Enum
+
+import torch
+from torch import Tensor, nn
+
+# As many as most of torchvision's networks for video were trained on.
+_CLIP = 16
+
+
+class Form(Enum):
+    """What the forward pass of a network takes for pictures."""
+
+    BATCH = "batch"
+    """One (N, C, H, W) tensor: classification, segmentation, most networks."""
+    LIST = "list"
+    """A list of (C, H, W) tensors: detection."""
+    CLIP = "clip"
+    """One (N, C, T, H, W) tensor of frames: video."""
+    PAIR = "pair"
+    """Two (N, C, H, W) tensors: optical flow."""
+
+
+def form_of(module: nn.Module) -> Form:
+    """Return what a network takes, told by its parts."""
+    # By name, because torchvision takes seconds to import, and other networks do not need it.
+    if type(getattr(module, "transform", None)).__name__ == "GeneralizedRCNNTransform":
+        return Form.LIST
+    if any(parent.__name__ == "RAFT" for parent in type(module).__mro__):
+        return Form.PAIR
+    first = next((m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))), None)
+    return Form.CLIP if isinstance(first, nn.Conv3d) else Form.BATCH
+
+
+def frame_count(module: nn.Module) -> int:
+    """Return how many frames a network takes at once; 1 where it takes pictures."""
+    form = form_of(module)
+    if form is Form.PAIR:
+        return 2
+    if form is Form.CLIP:
+        return _CLIP
+    return 1
+
+
+def feed(module: nn.Module, pictures: Tensor) -> object:
+    """Return what a network gives for pictures, handed to it in the form that it takes.
+
+    Args:
+        module: Any network.
+        pictures: As for `as_arguments`.
+    """
+    return module(*as_arguments(module, pictures))
+
+
+def as_arguments(module: nn.Module, pictures: Tensor) -> tuple[Tensor | list[Tensor], ...]:
+    """Return what the forward pass of a network takes for pictures.
+
+    Args:
+        module: Any network.
+        pictures: (N, C, H, W); a network that takes frames gets each picture in the place of all
+            its frames. Or (N, C, T, H, W) frames, for such a network only.
+    """
+    form = form_of(module)
+    if form is Form.BATCH:
+        return (pictures,)
+    if form is Form.LIST:
+        return (list(pictures),)
+    if pictures.ndim == 4:
+        pictures = pictures.unsqueeze(2).expand(-1, -1, frame_count(module), -1, -1)
+    return (pictures,) if form is Form.CLIP else (pictures[:, :, 0], pictures[:, :, 1])
+
+
+def as_fed(pictures: Tensor, device: torch.device) -> Tensor:
+    """Return pictures on a device, in the order in memory that its convolutions are quick with."""
+    if pictures.ndim == 5:
+        return pictures.to(device)
+    return pictures.to(device, memory_format=torch.channels_last)
+
+
+def input_channels(module: nn.Module) -> int:
+    """Return how many channels a network reads: three, unless no convolution of it reads three.
+
+    Then as many as its first one; in which order they run is not known here.
+    """
+    read = [m.in_channels for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))]
+    return 3 if not read or 3 in read else read[0]
