@@ -58,7 +58,8 @@ def probe(
         input_size: (rows, columns) of the input.
         on_step: Called after each forward pass.
     """
-    twin = copy.deepcopy(module).double().cpu()
+    # To the CPU first: Apple's GPUs have no float64.
+    twin = copy.deepcopy(module).cpu().double()
     by_axis = []
     for dim in (2, 3):
         by_axis.append(_probe_axis(twin, records, input_size, dim, on_step))
