@@ -249,17 +249,10 @@ def _mean_and_squares(picture: Tensor) -> tuple[float, float]:
     near = picture.mean(1)
     apart = picture - near[:, None]
     # What rounding left between `near` and the true means matters where the deviation is small.
-<<<<<<< HEAD
-    rest = apart.mean(1).double()
-    means = near.double() + rest
-    # Not their norm, which takes ten times as long where channels lie side by side in memory.
-    within = apart.square_().sum(1).double() - rest * rest * apart.shape[1]
-=======
     rest = apart.mean(1).cpu().double()
     means = near.cpu().double() + rest
-    norms = torch.linalg.vector_norm(apart, dim=1).cpu().double()
-    within = norms.square() - rest * rest * apart.shape[1]
->>>>>>> main
+    # Not their norm, which takes ten times as long where channels lie side by side in memory.
+    within = apart.square_().sum(1).cpu().double() - rest * rest * apart.shape[1]
     between = means.var(correction=0) * picture.numel()
     # Rounding can leave a constant channel a little below zero.
     return float(means.mean()), float(within.clamp(min=0).sum() + between)

@@ -44,17 +44,14 @@ class LayerRecord:
         receptive_field: What the output's units read of the input: its `size`, `stride` and
             `start`, each (rows, columns) in pixels; None where unknown.
         reason: Why the receptive field is None.
-<<<<<<< HEAD
         bounds: Where the output saturates; empty where it is not that of an activation function
             with bounds, of a module or a plain one.
-=======
 
     Example:
         >>> import cnnviz
         >>> first, *_ = cnnviz.trace("resnet18")
         >>> first.label, first.type, first.output_shape, first.params, first.macs
         ('conv1', 'Conv2d', (1, 64, 112, 112), 9408, 118013952)
->>>>>>> main
     """
 
     name: str
