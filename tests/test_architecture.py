@@ -33,7 +33,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "models",
-        "kernels", "compiled", "tracer", "hooks", "saturation", "statistics", "diagnosis", "maps",
+        "kernels", "compiled", "saturation", "tracer", "hooks", "statistics", "diagnosis", "maps",
         "gradients", "filters",
     ),
     (

@@ -219,8 +219,6 @@ def maps(
             "--top-images ranks photos, not channels, of single channels: leave out "
             "--channels top:K, --reduce and --overlay"
         )
-    if top_images and resume:
-        raise UsageError("--top-images looks at every photo anew: leave out --resume")
     if class_ is not None and not gradients:
         raise UsageError(f"--class {class_} is for --gradients")
     reference = _reference(rules, gradients=gradients)
@@ -229,6 +227,8 @@ def maps(
     names = read_classes(classes) if classes else None
     place = find_place(os.environ)
     sources = find_images(_paths(inputs), exclude=out) if place.first else []
+    if reference and place.first:
+        reference.check_photos(source.key for source in sources)
     check_folder(out)
     for file, option in ((save_reference, "--save-reference"), (junit, "--junit")):
         if file:
@@ -244,7 +244,7 @@ def maps(
         from cnnviz.report.document import to_json
         from cnnviz.report.junit import junit_xml
         from cnnviz.report.maps import MapsReport
-        from cnnviz.runs import run_folder
+        from cnnviz.runs import describe, run_folder
         from cnnviz.team import joined
         from cnnviz.top_pictures import write_top_images
 
@@ -271,10 +271,11 @@ def maps(
             job = MapsJob(
                 network, plans, style, out, save_activations, earlier, precision, target, top_images
             )
-            # What excites channels most is not in the journal: a restart begins anew.
-            again = resume or (place.restarted and not top_images)
+            settings = describe(job)
+            if reference:
+                reference.check_settings(settings)
             result = run_folder(
-                job, sources, team, resume=team.any(again),
+                job, settings, sources, team, resume=team.any(resume or place.restarted),
                 max_failures=max_failures, batch_size=batch_size, workers=workers,
                 on_done=advance,
             )  # fmt: skip
@@ -282,7 +283,9 @@ def maps(
                 raise typer.Exit(DONE)
             ranked = list(zip(plans, result.peaks, strict=False))
             top = write_top_images(network, ranked, sources, out)
-        report = MapsReport(network, plans, skipped, result, rules, out, earlier, reference, top)
+        report = MapsReport(
+            network, plans, skipped, result, settings, rules, out, earlier, reference, top
+        )
         report.write_manifest()
         if save_reference and result.input:
             content = to_json(reference_document(report.document()))
