@@ -1,6 +1,7 @@
 """Hand pictures to a network in the form that it takes: as a batch, a list, a clip, or a pair."""
 
 from enum import Enum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,17 @@ def frame_count(module: nn.Module) -> int:
     if form is Form.CLIP:
         return _CLIP
     return 1
+
+
+def detector_size(module: nn.Module) -> tuple[int, int] | None:
+    """Return (rows, columns) to which a detector resizes pictures; None for other networks."""
+    if form_of(module) is not Form.LIST:
+        return None
+    transform: Any = module.transform
+    if transform.fixed_size is not None:
+        columns, rows = transform.fixed_size
+        return rows, columns
+    return transform.min_size[-1], transform.min_size[-1]
 
 
 def feed(module: nn.Module, pictures: Tensor) -> object:

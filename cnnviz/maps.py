@@ -249,7 +249,10 @@ def as_maps(output: Tensor, layout: Layout) -> Tensor:
     if layout.axes is Axes.VECTOR or layout.grid is None:
         return output[:, :, None, None]
     tokens = output[:, 1:] if layout.axes is Axes.CLASS_TOKEN else output
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, *layout.grid)
+    tokens = tokens.transpose(1, 2)
+    if layout.frames is not None:
+        return tokens.reshape(*tokens.shape[:2], layout.frames, *layout.grid).mean(dim=2)
+    return tokens.reshape(len(tokens), -1, *layout.grid)
 
 
 def _pick(maps: Tensor, plan: LayerPlan) -> tuple[NDArray[np.float32], list[tuple[int, ...]]]:

@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz.errors import ModelError
 from cnnviz.feeding import as_fed, feed, frame_count
 from cnnviz.hooks import observe
+from cnnviz.kernels import is_quantized
 from cnnviz.maps import as_maps
 from cnnviz.models import LoadedModel
 from cnnviz.tracer import LayerRecord
@@ -81,7 +83,15 @@ def effective_fields(
         pictures: (N, 3, H, W) float32, preprocessed.
         units: (row, column) on the map, by the label of the layer.
         records: The layers.
+
+    Raises:
+        ModelError: If the network computes in 8-bit numbers, which have no gradients.
     """
+    if is_quantized(model.module):
+        raise ModelError(
+            f"{model.name} has no effective fields: its 8-bit numbers have no gradients. "
+            "Take the same network without quantization"
+        )
     by_label = {record.label: record for record in records}
     total = {label: np.zeros(model.preprocess.input_size) for label in units}
     for batch in pictures.split(_batch(model)):
