@@ -120,7 +120,7 @@ def _backward(
         output = first_tensor(feed(model.module, source.clone()))
         if output is None:
             raise ModelError(f"{model.name} gives no tensor")
-        scores = as_maps(output, target.layout).mean(dim=(2, 3))
+        scores = as_maps(output, target.layout).flatten(2).mean(dim=2)
         numbers = scores.argmax(1) if target.number is None else torch.tensor([target.number])
         numbers = numbers.to(scores.device).expand(len(scores))
         score = scores.gather(1, numbers[:, None]).sum()
