@@ -254,6 +254,12 @@ def as_maps(output: Tensor, layout: Layout) -> Tensor:
     return tokens.transpose(1, 2).reshape(len(tokens), -1, *frames, *layout.grid)
 
 
+def as_stills(output: Tensor, layout: Layout) -> Tensor:
+    """Return an output of known layout as (N, C, H, W), of clips the mean over time."""
+    maps = as_maps(output, layout)
+    return maps.mean(dim=2) if maps.ndim == 5 else maps
+
+
 def _pick(maps: Tensor, plan: LayerPlan) -> tuple[NDArray[np.float32], list[tuple[int, ...]]]:
     """Return a copy of the wanted maps, (N, K, ...), and the channel numbers of each picture."""
     numbers = list(plan.channels)

@@ -31,8 +31,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "feeding", "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks", "saturation",
-        "statistics", "diagnosis", "maps", "gradients", "filters",
+        "feeding", "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks",
+        "saturation", "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",

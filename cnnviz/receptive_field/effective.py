@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
-from cnnviz.maps import as_maps
+from cnnviz.maps import as_stills
 from cnnviz.models import LoadedModel
 from cnnviz.tracer import LayerRecord
 
@@ -87,7 +87,7 @@ def effective_fields(
         def keep(label: str, output: Tensor) -> Tensor:
             # A copy, because a later layer may overwrite the output in place.
             row, column = units[label]
-            return as_maps(output, by_label[label].layout)[0, :, row, column].sum()
+            return as_stills(output, by_label[label].layout)[0, :, row, column].sum()
 
         with torch.enable_grad(), observe(model.module, list(units), keep, stop=True) as scores:
             feed(model.module, source)
