@@ -41,9 +41,9 @@ def as_clips(sources: Sequence[ImageSource], *, count: int, pairs: bool) -> Clip
     for folder, group in groupby(sources, key=lambda s: s.folder and (s.folder, s.path.parent)):
         stills = []
         for source in group:
-            alone = source.error is not None or _moves(source.path)
-            (found if alone else stills).append(source)
-            moving |= {source.path} if alone else set()
+            moves = source.error is None and _moves(source.path)
+            (found if moves or source.error else stills).append(source)
+            moving |= {source.path} if moves else set()
         if folder:
             found += [_of_folder(*folder, stills)] if stills else []
         else:
@@ -79,21 +79,20 @@ def _moves(path: Path) -> bool:
 def _tell(found: Sequence[ImageSource], moving: set[Path], count: int, *, pairs: bool) -> str:
     folders = sum(bool(source.frames) and source.path.is_dir() for source in found)
     couples = sum(bool(source.frames) for source in found) - folders
-    stills = [s for s in found if not s.frames and s.path not in moving]
-    taken = "the first two pictures" if pairs else "the pictures in it, in natural order,"
+    stills = sum(not (s.frames or s.error or s.path in moving) for s in found)
+    order = "its first two pictures" if pairs else "its pictures in natural order"
+    alone = "paired with itself: no motion" if pairs else "held still"
     parts = [
-        f"{taken} of each folder are one input" if folders and pairs else "",
-        f"{taken} are one clip for each of {folders} folders" if folders and not pairs else "",
-        f"{couples} pairs of named files" if couples else "",
-        _told_stills(len(stills), pairs=pairs) if stills else "",
+        f"{_counted(folders, 'folder')} with {order}" if folders else "",
+        f"{_counted(couples, 'pair')} of files" if couples else "",
+        f"{_counted(len(moving), 'file')} of several frames" if moving else "",
+        f"{_counted(stills, 'picture')} {alone}" if stills else "",
     ]
-    return f"frames: the network takes {count}; " + "; ".join(part for part in parts if part)
+    return f"inputs of {count} frames: {', '.join(part for part in parts if part)}"
 
 
-def _told_stills(number: int, *, pairs: bool) -> str:
-    if pairs:
-        return f"{number} pictures are paired with themselves: there is no motion in them"
-    return f"{number} pictures stand still"
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def frame_numbers(there: int, count: int, *, pairs: bool = False) -> list[int]:

@@ -69,3 +69,9 @@ def groups_of(module: nn.Module) -> int:
 def type_of(module: nn.Module) -> str:
     """Return the class name of a module, the one before parametrizations were registered."""
     return type_before_parametrizations(module).__name__
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """Return whether any layer of a network computes with quantized numbers."""
+    homes = ("torch.ao.nn.quantized.", "torch.ao.nn.intrinsic.quantized.")
+    return any(type(child).__module__.startswith(homes) for child in module.modules())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz.feeding import feed
+from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.maps import as_stills
 from cnnviz.models import LoadedModel
@@ -78,7 +79,11 @@ def effective_fields(
         pictures: (N, 3, H, W) float32, preprocessed.
         units: (row, column) on the map, by the label of the layer.
         records: The layers.
+
+    Raises:
+        ModelError: If no gradients pass through the network.
     """
+    check_differentiable(model, "--effective")
     by_label = {record.label: record for record in records}
     total = {label: np.zeros(model.preprocess.input_size) for label in units}
     for picture in pictures:

@@ -202,9 +202,7 @@ def draw_overlay(
     return _below(head, Image.fromarray(result.round().astype(np.uint8)))
 
 
-def lay_over(
-    pictures: Sequence[Image.Image], values: Floats, cmap: str
-) -> list[NDArray[np.uint8]]:
+def lay_over(pictures: Sequence[Image.Image], values: Floats, cmap: str) -> list[NDArray[np.uint8]]:
     """Return maps laid over pictures of one size, all on one scale, each (H, W, 3) RGB.
 
     Args:
