@@ -300,7 +300,7 @@ def _outcome(job: MapsJob, source: ImageSource, files: Sequence[Future[Path]]) -
 
 
 def _pack(job: MapsJob, snapshots: Snapshots) -> bytes:
-    """Return the kept maps as `.npz`: per layer (K, H, W), (K, T, H, W) or (K,), and channel numbers.
+    """Return the kept maps as `.npz`: (K, H, W), (K, T, H, W) or (K,) of each layer, and the channels.
 
     With several checkpoints a layer's name has that of the checkpoint in front: `epoch5:conv1`.
     """

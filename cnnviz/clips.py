@@ -5,8 +5,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from cnnviz.errors import InputError
 from cnnviz.images import ImageSource, decoding, open_reduced, to_rgb, told_apart
 
 # Of these a file may hold several pictures.
@@ -39,7 +40,7 @@ def as_clips(sources: Sequence[ImageSource], *, count: int, pairs: bool) -> Clip
     found: list[ImageSource] = []
     moving: set[Path] = set()
     for folder, group in groupby(sources, key=lambda s: s.folder and (s.folder, s.path.parent)):
-        stills = []
+        stills: list[ImageSource] = []
         for source in group:
             moves = source.error is None and _moves(source.path)
             (found if moves or source.error else stills).append(source)
@@ -70,9 +71,9 @@ def _moves(path: Path) -> bool:
     if not path.name.lower().endswith(_MAY_MOVE):
         return False
     try:
-        with Image.open(path) as image:
+        with decoding(path), Image.open(path) as image:
             return bool(getattr(image, "is_animated", False))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+    except InputError:
         return False
 
 
@@ -80,10 +81,10 @@ def _tell(found: Sequence[ImageSource], moving: set[Path], count: int, *, pairs:
     folders = sum(bool(source.frames) and source.path.is_dir() for source in found)
     couples = sum(bool(source.frames) for source in found) - folders
     stills = sum(not (s.frames or s.error or s.path in moving) for s in found)
-    order = "its first two pictures" if pairs else "its pictures in natural order"
+    order = "the first two pictures" if pairs else "the pictures in it, in natural order"
     alone = "paired with itself: no motion" if pairs else "held still"
     parts = [
-        f"{_counted(folders, 'folder')} with {order}" if folders else "",
+        f"{_counted(folders, 'folder')} ({order})" if folders else "",
         f"{_counted(couples, 'pair')} of files" if couples else "",
         f"{_counted(len(moving), 'file')} of several frames" if moving else "",
         f"{_counted(stills, 'picture')} {alone}" if stills else "",

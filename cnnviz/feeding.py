@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,7 @@ def unresized(module: nn.Module) -> Iterator[None]:
 
     It would enlarge a small one to its own usual size before it looks.
     """
-    transform = module.transform if form_of(module) is Form.LIST else None
+    transform: Any = module.transform if form_of(module) is Form.LIST else None
     if transform is not None:
         transform.resize = lambda image, target=None: (image, target)
     try:

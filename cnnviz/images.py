@@ -113,7 +113,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def told_apart(sources: list[ImageSource]) -> list[ImageSource]:
-    """Return sources with more of their path in equal keys, so that no output overwrites another."""
+    """Return sources with more of their path in equal keys: no output replaces another."""
     longer: set[Path] = set()
     while True:
         count = Counter(source.key for source in sources)

@@ -71,8 +71,8 @@ ONLY = {
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
-        "images", "clips", "factories", "sources", "pictures", "series", "filter_pictures", "top_pictures",
-        "rf",
+        "images", "clips", "factories", "sources", "pictures", "series", "filter_pictures",
+        "top_pictures", "rf",
         "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
         "render.png", "render.strips", "render.text", "render.tiles", "demo.train",

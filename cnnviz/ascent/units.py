@@ -78,13 +78,16 @@ def picture_size(
     Args:
         record: The layer.
         input_size: (rows, columns) of the network's input.
-        any_size: Whether the network takes pictures of any size; 256 is then the most.
+        any_size: Whether the network takes pictures of any size; 256 is then the most, and 128
+            where the field is unknown.
     """
     field = record.receptive_field
     tokens = record.layout.axes in (Axes.TOKENS, Axes.CLASS_TOKEN)
+    unknown = field is None or field.is_global or tokens
     if any_size:
-        input_size = (min(input_size[0], _SIDES[-1]), min(input_size[1], _SIDES[-1]))
-    if field is None or field.is_global or tokens:
+        most = _SIDES[0] if unknown else _SIDES[-1]
+        input_size = (min(input_size[0], most), min(input_size[1], most))
+    if field is None or unknown:
         return input_size
     rows, columns = (
         min(max(_round_up(length + 2 * math.ceil(JITTER)), SMALLEST), most)
@@ -196,9 +199,9 @@ def last_layer(records: Sequence[LayerRecord]) -> int:
         aside = "Softmax" in record.type or record.name.startswith("aux_")
         # A block may add up several maps; of vectors it is the layer that gives the scores.
         fitting = record.leaf if last.axes is Axes.VECTOR else bool(record.name)
-        if fitting and not aside and last.axes in (Axes.VECTOR, Axes.MAPS):
-            if (layout.axes, layout.channels) == (last.axes, last.channels):
-                return place
+        alike = (layout.axes, layout.channels) == (last.axes, last.channels)
+        if fitting and alike and not aside and last.axes in (Axes.VECTOR, Axes.MAPS):
+            return place
     raise UsageError(
         f"the network's output {'x'.join(map(str, output))} is no list of classes; name a layer "
         "with -l and maximise its channels with --objective channel"
