@@ -13,7 +13,7 @@ from cnnviz.ascent.objectives import Objective
 from cnnviz.ascent.transforms import JITTER
 from cnnviz.choices import Goal
 from cnnviz.errors import UnknownNameError, UsageError
-from cnnviz.feeding import feed, input_channels, unresized
+from cnnviz.feeding import Form, feed, form_of, input_channels, unresized
 from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes
@@ -172,6 +172,8 @@ def plan_units(
     """
     check_differentiable(model, "maximize")
     if wanted.goal is Goal.CLASS:
+        if form_of(model.module) is Form.PAIR:
+            raise UsageError(f"{model.name} tells no classes: it gives motion")
         places = [last_layer(records)]
     else:
         places = select_layers(wanted.patterns, records)

@@ -86,13 +86,23 @@ def draw_overview(
     x, y = places[0]
     left, top = MARGIN + x, MARGIN + title.shape[0] + MARGIN + y
     small = photo.resize((width, height), Image.Resampling.LANCZOS)
-    return _with_photo(canvas, small, (left, top), cmap)
+    return with_photo(canvas, small, (left, top), cmap)
 
 
-def _with_photo(
+def with_photo(
     canvas: Indices, photo: Image.Image, place: tuple[int, int], cmap: str
 ) -> Image.Image:
-    """Return a canvas with a photo at (left, top) as one palette picture."""
+    """Return a canvas with a photo at (left, top) as one palette picture.
+
+    Args:
+        canvas: (H, W) palette indices.
+        photo: RGB.
+        place: (left, top) of the photo on the canvas.
+        cmap: A matplotlib colour map.
+
+    Raises:
+        UnknownNameError: If there is no such colour map.
+    """
     colours = photo.quantize(256 - len(_KEPT), Image.Quantize.FASTOCTREE)
     pixels = photo.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
     left, top = place

@@ -24,7 +24,7 @@ from cnnviz.render.canvas import (
     to_image,
 )
 from cnnviz.render.palette import WHITE, Indices
-from cnnviz.render.photo import Stage, enlarge, lay_over
+from cnnviz.render.photo import Stage, enlarge, lay_over, with_photo
 from cnnviz.render.plate import draw_plate
 from cnnviz.render.scale import Floats, scale
 
@@ -149,7 +149,7 @@ def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
 def draw_clip_overview(
     frames: Sequence[Image.Image], stages: Sequence[Stage], header: Header, *, cmap: str = "viridis"
 ) -> Image.Image:
-    """Return frames, and below them a row of mean maps per layer, as RGB; time runs to the right.
+    """Return frames, and below them a row of mean maps per layer; time runs to the right.
 
     A map stands in the middle of the time that it is of. Each layer is on its own scale.
 
@@ -177,10 +177,11 @@ def draw_clip_overview(
     title = draw_title(header)
     canvas = stack([title, body])
     top = canvas.shape[0] - MARGIN - body.shape[0]
-    shown = (np.asarray(frames[n].resize((width, height), Image.Resampling.LANCZOS)) for n in seen)
-    left = MARGIN + _CAPTION
-    places = ((top, left + i * across, tile) for i, tile in enumerate(shown))
-    return paste_colours(to_image(canvas, cmap), places)
+    shown = [frames[n].resize((width, height), Image.Resampling.LANCZOS) for n in seen]
+    strip = Image.new("RGB", (columns * across - _GAP, height), "white")
+    for i, picture in enumerate(shown):
+        strip.paste(picture, (i * across, 0))
+    return with_photo(canvas, strip, (MARGIN + _CAPTION, top), cmap)
 
 
 def _caption_height(stages: Sequence[Stage]) -> int:
