@@ -143,7 +143,7 @@ def write_table(rows: Mapping[str, Row]) -> str:
             "Written by `python benchmarks/coverage.py --write`, with random weights and small",
             "pictures. `layers` and `rf`: layers with a known field, of those listed; `maps` and",
             "`filters`: layers drawn (first and stages; first); `maximize`: units. A number in",
-            "brackets points to the reason below; a cell without a count cannot be, and why is there.",
+            "brackets points to the reason below, also where nothing can be shown.",
             "",
             f"| kind | network | {' | '.join(COMMANDS)} |",
             "|---" * (2 + len(COMMANDS)) + "|",

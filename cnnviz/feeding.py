@@ -1,5 +1,7 @@
 """Hand pictures to a network in the form that it takes: as a batch, a list, a clip, or a pair."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -81,6 +83,22 @@ def as_arguments(module: nn.Module, pictures: Tensor) -> tuple[Tensor | list[Ten
     if pictures.ndim == 4:
         pictures = pictures.unsqueeze(2).expand(-1, -1, frame_count(module), -1, -1)
     return (pictures,) if form is Form.CLIP else (pictures[:, :, 0], pictures[:, :, 1])
+
+
+@contextmanager
+def unresized(module: nn.Module) -> Iterator[None]:
+    """Have detection look at pictures at the size that they have.
+
+    It would enlarge a small one to its own usual size before it looks.
+    """
+    transform: Any = module.transform if form_of(module) is Form.LIST else None
+    if transform is not None:
+        transform.resize = lambda image, target=None: (image, target)
+    try:
+        yield
+    finally:
+        if transform is not None:
+            del transform.resize
 
 
 def as_fed(pictures: Tensor, device: torch.device) -> Tensor:

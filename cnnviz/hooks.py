@@ -27,7 +27,8 @@ def capture(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tens
         activations["conv1"]  # (N, C, H, W), as conv1 gave it
 
     Each output is a detached copy on the CPU, taken before a later layer can overwrite it in
-    place. A second forward pass replaces the first. The module is left as it was on every exit.
+    place; a quantized one as the numbers that it stands for. A second forward pass replaces the
+    first. The module is left as it was on every exit.
 
     Args:
         module: Any network; it may be in training.
@@ -77,7 +78,7 @@ def observe(
             if calls[name] not in wanted[name] or tensor is None:
                 return
             layer = label(name, calls[name])
-            kept[layer] = keep(layer, tensor)
+            kept[layer] = keep(layer, tensor.dequantize() if tensor.is_quantized else tensor)
             if stop and len(kept) == len(layers):
                 raise _StopForward
 

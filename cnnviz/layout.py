@@ -44,6 +44,11 @@ class Layout:
     reason: str | None = None
     frames: int | None = None
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The lengths of a channel's axes: frames where there are any, rows, columns."""
+        return (*(() if self.frames is None else (self.frames,)), *(self.grid or ()))
+
 
 @dataclass
 class LayoutReader:

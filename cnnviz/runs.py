@@ -14,6 +14,7 @@ from cnnviz import __version__
 from cnnviz.batch import MapsJob, run_maps
 from cnnviz.choices import Reduce
 from cnnviz.errors import InputError, UsageError
+from cnnviz.feeding import frame_count
 from cnnviz.files import remove_leftovers
 from cnnviz.gradients import Target
 from cnnviz.images import ImageSource
@@ -193,6 +194,7 @@ def describe(job: MapsJob) -> dict[str, object]:
         "weights": [model.weights for model in job.models],
         "content of the weights": [_digest(model) for model in job.models],
         "input-size": list(preprocess.input_size),
+        "frames of an input": frame_count(job.model.module),
         "preprocessing": [*preprocess.resize, *preprocess.mean, *preprocess.std],
         "precision": job.precision.value,
         "layers": [plan.record.label for plan in job.plans],

@@ -31,9 +31,20 @@ def bounds_of(module: nn.Module) -> tuple[Bound, ...]:
     """Return the bounds of an activation function; none for other modules.
 
     The zeros of a ReLU are no saturation but what it is for: they are told as zeros. So only the
-    upper bound of a ReLU6 counts.
+    upper bound of a ReLU6 counts. Quantized layers end where their eight bits do.
     """
+    if isinstance(getattr(module, "scale", None), float) and hasattr(module, "zero_point"):
+        return _eight_bits(float(module.scale), int(module.zero_point))  # type: ignore[arg-type]
     return next((find(module) for kind, find in _BOUNDS.items() if isinstance(module, kind)), ())
+
+
+def _eight_bits(scale: float, zero: int) -> tuple[Bound, ...]:
+    """Return the least and the largest number that a quantized layer can give.
+
+    Where the least is zero it is that of a ReLU.
+    """
+    low, high = (Bound(scale * (end - zero), scale / 2) for end in (0, 255))
+    return (low, high) if zero else (high,)
 
 
 def _sides(low: float, high: float) -> tuple[Bound, Bound]:

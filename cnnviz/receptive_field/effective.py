@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz.errors import ModelError
 from cnnviz.feeding import as_fed, feed, frame_count
+from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
-from cnnviz.kernels import is_quantized
-from cnnviz.maps import as_maps
+from cnnviz.maps import as_stills
 from cnnviz.models import LoadedModel
 from cnnviz.tracer import LayerRecord
 
@@ -85,22 +84,18 @@ def effective_fields(
         records: The layers.
 
     Raises:
-        ModelError: If the network computes in 8-bit numbers, which have no gradients.
+        ModelError: If no gradients pass through the network.
     """
-    if is_quantized(model.module):
-        raise ModelError(
-            f"{model.name} has no effective fields: its 8-bit numbers have no gradients. "
-            "Take the same network without quantization"
-        )
+    check_differentiable(model, "--effective")
     by_label = {record.label: record for record in records}
     total = {label: np.zeros(model.preprocess.input_size) for label in units}
-    for batch in pictures.split(_batch(model)):
+    for batch in torch.split(pictures, _batch(model)):
         source = as_fed(batch, model.device).requires_grad_()
 
         def keep(label: str, output: Tensor) -> Tensor:
             # A copy, because a later layer may overwrite the output in place.
             row, column = units[label]
-            return as_maps(output, by_label[label].layout)[:, :, row, column].sum()
+            return as_stills(output, by_label[label].layout)[:, :, row, column].sum()
 
         with torch.enable_grad(), observe(model.module, list(units), keep, stop=True) as scores:
             feed(model.module, source)

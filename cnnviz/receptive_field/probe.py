@@ -19,7 +19,7 @@ from cnnviz.errors import ModelError
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
-from cnnviz.maps import as_maps
+from cnnviz.maps import as_stills
 from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
 from cnnviz.tracer import LayerRecord
 
@@ -119,7 +119,7 @@ def _probe_axis(
     seen: dict[str, list[NDArray[np.bool_]]] = {label: [] for label in by_label}
 
     def keep(label: str, output: Tensor) -> Tensor:
-        broken = as_maps(output, by_label[label].layout).isnan()
+        broken = as_stills(output, by_label[label].layout).isnan()
         return broken.any(dim=1).any(dim=2 if dim == 2 else 1)
 
     # Noise, because some networks divide by what is zero for an even picture.

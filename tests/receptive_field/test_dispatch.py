@@ -155,7 +155,8 @@ def adds_into_a_list(x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "function",
     [
-        overwrites_a_part_with_zero, overwrites_a_part_with_a_constant_map, adds_through_a_flattened_view, adds_into_a_list,
+        overwrites_a_part_with_zero, overwrites_a_part_with_a_constant_map,
+        adds_through_a_flattened_view, adds_into_a_list,
     ],
 )  # fmt: skip
 def test_what_is_written_through_a_view_is_never_silently_wrong(function: Function) -> None:
