@@ -144,6 +144,8 @@ def _preprocess_of(transforms: Any) -> Preprocess:
     )
 
 
+# Of all that its builders set themselves, the size alone is asked for.
+_MVIT_SIZE = (224, 224)
 # The crops on which torchvision trained its networks for optical flow first.
 _FLOW_SIZE = (368, 496)
 
@@ -160,8 +162,8 @@ def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
         return {"image_size": size[0]}
     if name.startswith("maxvit_"):
         return {"input_size": size}
-    if name.startswith("mvit_"):
-        return {"spatial_size": size}
+    if name.startswith("mvit_") and size != _MVIT_SIZE:
+        raise UsageError(f"{name} takes frames of 224x224 only, not {size[0]}x{size[1]}")
     if name in ("inception_v3", "googlenet"):
         return {"transform_input": True, "init_weights": True}
     if name in ("quantized_inception_v3", "quantized_googlenet"):
