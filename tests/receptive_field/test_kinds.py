@@ -80,7 +80,7 @@ def test_the_frames_that_a_unit_reads_are_those_that_turn_it_nan() -> None:
     for i, frames in enumerate(measured):
         first = int(time.stride * i + time.start)
         assert frames == [f for f in range(first, first + time.size) if 0 <= f < 16]
-    assert (time.stride, len(measured)) == (Fraction(2), 7)
+    assert (time.stride, len(measured)) == (Fraction(2), 8)
 
 
 def test_a_video_transformer_has_maps_of_tokens_over_time() -> None:
