@@ -46,6 +46,17 @@ def frame_count(module: nn.Module) -> int:
     return 1
 
 
+def detector_size(module: nn.Module) -> tuple[int, int] | None:
+    """Return (rows, columns) to which a detector resizes pictures; None for other networks."""
+    if form_of(module) is not Form.LIST:
+        return None
+    transform: Any = module.transform
+    if transform.fixed_size is not None:
+        columns, rows = transform.fixed_size
+        return rows, columns
+    return transform.min_size[-1], transform.min_size[-1]
+
+
 def feed(module: nn.Module, pictures: Tensor) -> object:
     """Return what a network gives for pictures, handed to it in the form that it takes.
 

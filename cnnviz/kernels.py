@@ -32,6 +32,12 @@ def _run_recomputing_hooks(module: nn.Module) -> None:
             hook(module, ())
 
 
+def has_packed_weight(module: nn.Module) -> bool:
+    """Return whether a layer keeps its weight packed, and gives it when it is called for."""
+    packed = type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic"))
+    return packed and callable(getattr(module, "weight", None))
+
+
 def as_filters(module: nn.Module, weight: Tensor) -> Tensor | None:
     """Return a weight as (N, C, *S): N filters, one per output channel, that read C channels each.
 

@@ -18,6 +18,7 @@ from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, check_names, is_checkpoint
 from cnnviz.errors import CnnvizError, ModelError, UsageError
 from cnnviz.factories import tell_cause
+from cnnviz.feeding import detector_size
 from cnnviz.images import Preprocess
 from cnnviz.sources import Source, find_source
 
@@ -74,13 +75,17 @@ def load_model(
     """
     check_names(name, weights, device)
     place = find_device(device)
+    if name.startswith("quantized_") and place.type != "cpu":
+        if device != "auto":
+            raise UsageError(f"{name} runs on the cpu only, not on {device}")
+        place = torch.device("cpu")
     with _quiet_and_seeded(seed):
         source = find_source(name, weights, _pair(input_size), progress=progress)
         if is_checkpoint(weights):
             module = _load_checkpoint(Path(weights), name, source)
         else:
             module = _build(name, source)
-    return _loaded(name, source, _channels_last(module.to(place)), place)
+    return _loaded(name, source, _channels_last(module.to(place)), place, _pair(input_size))
 
 
 def _channels_last(module: nn.Module) -> nn.Module:
@@ -117,7 +122,7 @@ def load_structure(
     with _quiet_and_seeded(0):
         source = find_source(name, weights, _pair(input_size), structure=True)
         module = _build_hollow(name, source)
-    return _loaded(name, source, module, torch.device("meta"))
+    return _loaded(name, source, module, torch.device("meta"), _pair(input_size))
 
 
 @contextmanager
@@ -166,10 +171,22 @@ def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (size, size) if isinstance(size, int) else size
 
 
-def _loaded(name: str, source: Source, module: nn.Module, place: torch.device) -> LoadedModel:
+def _loaded(
+    name: str,
+    source: Source,
+    module: nn.Module,
+    place: torch.device,
+    asked: tuple[int, int] | None,
+) -> LoadedModel:
     classes = source.classes if _outputs(module) in (None, len(source.classes or ())) else None
     module = module.eval().requires_grad_(False)
-    return LoadedModel(module, source.preprocess, classes, name, source.weights, place)
+    preprocess = source.preprocess
+    size = detector_size(module)
+    if size is not None:
+        # Detectors resize and normalise by themselves.
+        size = asked or size
+        preprocess = Preprocess(size, size, mean=(0.0,) * 3, std=(1.0,) * 3)
+    return LoadedModel(module, preprocess, classes, name, source.weights, place)
 
 
 def _build_hollow(name: str, source: Source, classes: int | None = None) -> nn.Module:

@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,13 @@ def _find_torchvision(
 
     def build(classes: int | None) -> nn.Module:
         if member is not None and not structure:
-            return _download(builder, member, progress)
+            quantized = {"quantize": True} if name.startswith("quantized_") else {}
+            return _download(partial(builder, **quantized), member, progress)
         arguments = structure_arguments(name, size or preprocess.input_size)
         if classes is not None:
             arguments["num_classes"] = classes
+        if structure and "init_weights" in arguments:
+            arguments["init_weights"] = False
         module: nn.Module = builder(weights=None, **arguments)
         return module
 
@@ -126,8 +130,8 @@ def _preprocess_of(transforms: Any) -> Preprocess:
     """Return what one of torchvision's presets does, as our own; of a video, to each frame."""
     kind = type(transforms).__name__
     if kind == "ObjectDetection":
-        # Detectors normalise by themselves.
-        return Preprocess((800, 800), (800, 800), mean=(0.0,) * 3, std=(1.0,) * 3)
+        # What they do to pictures themselves is told by the network, once it is built.
+        return _IMAGENET
     if kind == "OpticalFlow":
         return Preprocess(_FLOW_SIZE, _FLOW_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
     rows, columns = _two(transforms.resize_size)
@@ -156,8 +160,12 @@ def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
         return {"image_size": size[0]}
     if name.startswith("maxvit_"):
         return {"input_size": size}
+    if name.startswith("mvit_"):
+        return {"spatial_size": size}
     if name in ("inception_v3", "googlenet"):
         return {"transform_input": True, "init_weights": True}
+    if name in ("quantized_inception_v3", "quantized_googlenet"):
+        return {"quantize": True, "transform_input": True, "init_weights": True}
     if name.startswith("quantized_"):
         return {"quantize": True}
     if name.startswith(

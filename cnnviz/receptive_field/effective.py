@@ -5,6 +5,7 @@ Networks", 2016: the gradient of a unit with respect to the input is far from ev
 theoretical field, and mostly much smaller.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz.feeding import feed
+from cnnviz.feeding import as_fed, feed, frame_count
 from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.maps import as_stills
@@ -22,6 +23,8 @@ from cnnviz.tracer import LayerRecord
 
 SHARES = (0.5, 0.95)
 _NOISE_PICTURES = 8
+# Of input that is run at once: eight pictures of the usual size, and fewer of larger ones.
+_PIXELS = 8 * 224 * 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,23 +89,28 @@ def effective_fields(
     check_differentiable(model, "--effective")
     by_label = {record.label: record for record in records}
     total = {label: np.zeros(model.preprocess.input_size) for label in units}
-    for picture in pictures:
-        source = picture[None].to(model.device).requires_grad_()
+    for batch in torch.split(pictures, _batch(model)):
+        source = as_fed(batch, model.device).requires_grad_()
 
         def keep(label: str, output: Tensor) -> Tensor:
             # A copy, because a later layer may overwrite the output in place.
             row, column = units[label]
-            return as_stills(output, by_label[label].layout)[0, :, row, column].sum()
+            return as_stills(output, by_label[label].layout)[:, :, row, column].sum()
 
         with torch.enable_grad(), observe(model.module, list(units), keep, stop=True) as scores:
             feed(model.module, source)
         for label, score in scores.items():
             (gradient,) = torch.autograd.grad(score, source, retain_graph=True)
-            total[label] += gradient[0].abs().sum(dim=0).double().cpu().numpy()
+            total[label] += gradient.abs().cpu().double().sum(dim=(0, 1)).numpy()
     return {
         label: Effective(_shares(heat), _centre(by_label[label], units[label]))
         for label, heat in total.items()
     }
+
+
+def _batch(model: LoadedModel) -> int:
+    """Return how many pictures are run at once."""
+    return max(1, _PIXELS // (math.prod(model.preprocess.input_size) * frame_count(model.module)))
 
 
 def _shares(heat: NDArray[np.float64]) -> NDArray[np.float64]:

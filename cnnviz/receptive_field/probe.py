@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnviz.errors import ModelError
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
+from cnnviz.kernels import is_quantized
 from cnnviz.maps import as_stills
 from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
 from cnnviz.tracer import LayerRecord
@@ -57,7 +59,15 @@ def probe(
         records: Layers whose output is a map.
         input_size: (rows, columns) of the input.
         on_step: Called after each forward pass.
+
+    Raises:
+        ModelError: If the network computes in 8-bit numbers, which have no NaN.
     """
+    if is_quantized(module):
+        raise ModelError(
+            "the fields of a quantized network cannot be measured: its 8-bit numbers have no NaN. "
+            "Measure the same network without quantization"
+        )
     twin = copy.deepcopy(module).double().cpu()
     by_axis = []
     for dim in (2, 3):
