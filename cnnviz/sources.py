@@ -152,6 +152,10 @@ def _two(sides: Sequence[int]) -> tuple[int, int]:
     return sides[0], sides[-1]
 
 
+# Its builders set this themselves.
+_MVIT_SIZE = (224, 224)
+
+
 def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
     """Return the arguments that a builder would take from pretrained weights, had it any."""
     if name.startswith("vit_"):
@@ -161,7 +165,9 @@ def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
     if name.startswith("maxvit_"):
         return {"input_size": size}
     if name.startswith("mvit_"):
-        return {"spatial_size": size}
+        if size != _MVIT_SIZE:
+            raise UsageError(f"{name} takes pictures of 224x224 only, not {size[0]}x{size[1]}")
+        return {}
     if name in ("inception_v3", "googlenet"):
         return {"transform_input": True, "init_weights": True}
     if name in ("quantized_inception_v3", "quantized_googlenet"):
