@@ -302,7 +302,8 @@ def _outcome(job: MapsJob, source: ImageSource, files: Sequence[Future[Path]]) -
 def _pack(job: MapsJob, snapshots: Snapshots) -> bytes:
     """Return the kept maps as `.npz`: per layer (K, H, W), or (K,), and the channel numbers.
 
-    Those of clips are (K, T, H, W). With several checkpoints a layer's name has that of the checkpoint in front: `epoch5:conv1`.
+    Those of clips are (K, T, H, W). With several checkpoints a layer's name has that of the
+    checkpoint in front: `epoch5:conv1`.
     """
     arrays: dict[str, NDArray[np.generic]] = {}
     names = checkpoint_names([model.weights for model in job.models])

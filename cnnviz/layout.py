@@ -23,6 +23,7 @@ class Axes(Enum):
     VECTOR = "NC"
     CLIPS = "NCTHW"
     CLIPS_LAST = "NTHWC"
+    PAIRS = "(2N)CHW"
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,12 @@ class LayoutReader:
 
     Attributes:
         input_size: (rows, columns) of the network's input.
+        pairs: Whether the input is two pictures, which a layer may get one after the other, as a
+            batch.
     """
 
     input_size: tuple[int, int]
+    pairs: bool = False
     _by_shape: dict[tuple[int, ...], Layout] = field(default_factory=dict)
     _grids: list[tuple[int, int]] = field(default_factory=list)
 
@@ -77,6 +81,10 @@ class LayoutReader:
         return layout
 
     def _read(self, type_name: str, shape: tuple[int, ...]) -> Layout:
+        if self.pairs and len(shape) == 4 and shape[0] == 2:
+            one = self._read_maps(type_name, (1, *shape[1:]))
+            if one.axes is Axes.MAPS:
+                return Layout(Axes.PAIRS, one.channels, one.grid, frames=2)
         if len(shape) < 2 or shape[0] != 1:
             return _unknown(shape, "no batch axis of one picture in front")
         if 0 in shape:

@@ -247,6 +247,8 @@ def as_maps(output: Tensor, layout: Layout) -> Tensor:
         return output
     if layout.axes in (Axes.MAPS_LAST, Axes.CLIPS_LAST):
         return output.movedim(-1, 1)
+    if layout.axes is Axes.PAIRS:
+        return output.unflatten(0, (2, -1)).movedim(0, 2)
     if layout.axes is Axes.VECTOR or layout.grid is None:
         return output[:, :, None, None]
     tokens = output[:, 1:] if layout.axes is Axes.CLASS_TOKEN else output

@@ -144,14 +144,16 @@ def _preprocess_of(transforms: Any) -> Preprocess:
     )
 
 
-# Of all that its builders set themselves, the size alone is asked for.
-_MVIT_SIZE = (224, 224)
 # The crops on which torchvision trained its networks for optical flow first.
 _FLOW_SIZE = (368, 496)
 
 
 def _two(sides: Sequence[int]) -> tuple[int, int]:
     return sides[0], sides[-1]
+
+
+# Its builders set this themselves.
+_MVIT_SIZE = (224, 224)
 
 
 def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
@@ -162,8 +164,10 @@ def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
         return {"image_size": size[0]}
     if name.startswith("maxvit_"):
         return {"input_size": size}
-    if name.startswith("mvit_") and size != _MVIT_SIZE:
-        raise UsageError(f"{name} takes frames of 224x224 only, not {size[0]}x{size[1]}")
+    if name.startswith("mvit_"):
+        if size != _MVIT_SIZE:
+            raise UsageError(f"{name} takes pictures of 224x224 only, not {size[0]}x{size[1]}")
+        return {}
     if name in ("inception_v3", "googlenet"):
         return {"transform_input": True, "init_weights": True}
     if name in ("quantized_inception_v3", "quantized_googlenet"):

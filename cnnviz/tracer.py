@@ -136,7 +136,7 @@ def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerR
 def _trace_meta(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     hollow = {name: tensor.to("meta") for name, tensor in _with_values(module)}
     picture = torch.empty(_shape(module, input_size), device="meta", dtype=_dtype(module))
-    recorder = _Recorder(picture, all_found=form_of(module) is Form.LIST)
+    recorder = _Recorder(picture, form_of(module), on_meta=True)
     with _attributes_kept(module), recorder.watching(module):
         if hollow:
             torch.func.functional_call(module, hollow, as_arguments(module, picture))
@@ -171,7 +171,7 @@ def _with_values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
     picture = torch.zeros(_shape(module, input_size), device=device, dtype=_dtype(module))
-    recorder = _Recorder(picture)
+    recorder = _Recorder(picture, form_of(module))
     with recorder.watching(module):
         try:
             feed(module, picture)
@@ -210,13 +210,16 @@ class _Recorder:
     """Writes down module calls as they end."""
 
     picture: Tensor
-    all_found: bool = False
+    form: Form
+    on_meta: bool = False
     records: list[LayerRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._size: tuple[int, int] = (self.picture.shape[-2], self.picture.shape[-1])
-        self._mode = FieldMode(self.picture, all_found=self.all_found)
-        self._layouts = LayoutReader(self._size)
+        # Detection looks for values, of which there are none on meta.
+        all_found = self.on_meta and self.form is Form.LIST
+        self._mode = FieldMode(self.picture, all_found=all_found)
+        self._layouts = LayoutReader(self._size, pairs=self.form is Form.PAIR)
         self._calls: Counter[str] = Counter()
         self._open: list[_OpenCall] = []
         self._counted: set[str] = set()

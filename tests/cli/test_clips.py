@@ -32,8 +32,10 @@ class RAFT(nn.Module):
         with torch.no_grad():
             self.two.weight.copy_(self.one.weight)
         self.flow = nn.Conv2d(2, 2, 1)
+        self.both = nn.Conv2d(3, 4, 3, padding=1)
 
     def forward(self, first, second):
+        self.both(torch.cat([first, second]))
         return [self.flow(self.two(second) - self.one(first))]
 
 
@@ -149,6 +151,24 @@ def test_optical_flow_takes_two_pictures(place: Path, cli: Callable) -> None:
     assert "1 picture paired with itself: no motion" in run.stderr
     same = npz(place / "alone" / "still.png" / "activations.npz")
     np.testing.assert_array_equal(same["one"], same["two"])
+
+
+def test_a_layer_that_gets_both_pictures_as_one_batch_shows_both(
+    place: Path, cli: Callable
+) -> None:
+    Image.new("RGB", (40, 40), "red").save(place / "red.png")
+    files = ("still.png", "red.png", "red.png", "m.png")
+    run = cli(
+        "maps", *files, "-m", "nets.py:flow", "--input-size", 32, "-l", "both",
+        "--save-activations",
+    )  # fmt: skip
+    assert run.code == 0, run.stderr
+    pair = npz(place / "cnnviz-out" / "still.png+red.png" / "activations.npz")["both"]
+    moving = npz(place / "cnnviz-out" / "m.png" / "activations.npz")["both"]
+    assert pair.shape == moving.shape == (4, 2, 32, 32)
+    # Both begin with the same picture, and run in one batch.
+    np.testing.assert_allclose(pair[:, 0], moving[:, 0], atol=1e-5)
+    assert abs(pair[:, 1] - moving[:, 1]).max() > 0.1
 
 
 def test_top_images_are_for_single_pictures(place: Path, cli: Callable) -> None:

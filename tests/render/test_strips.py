@@ -55,7 +55,7 @@ def test_more_moments_than_fit_are_taken_evenly_over_time() -> None:
 def test_pictures_stay_of_a_size_to_look_at(channels: int, moments: int, side: int) -> None:
     maps = np.random.default_rng(0).random((channels, moments, side, side), np.float32)
     image = draw_strips(maps, [str(i) for i in range(channels)], HEADER)
-    assert 100 <= min(image.size)
+    assert min(image.size) >= 100
     assert image.width <= 1700
     assert image.height <= 2600 * max(channels / 64, 1)
 
