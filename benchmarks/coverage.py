@@ -217,12 +217,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="which commands work on which networks")
     parser.add_argument("names", nargs="*", help="networks; all of them when none is given")
     parser.add_argument("--sample", type=int, metavar="N", help="only so many, of every kind one")
+    parser.add_argument("--missing", action="store_true", help="only those without a row so far")
     parser.add_argument("--write", action="store_true", help="write COVERAGE.md and README.md")
     options = parser.parse_args()
     names = options.names or (sample(options.sample) if options.sample else torchvision_names())
-    rows = try_all(names)
+    known = read_table(TABLE.read_text("utf-8")) if TABLE.exists() else {}
+    rows = try_all([name for name in names if not (options.missing and name in known)])
     if options.write:
-        known = read_table(TABLE.read_text("utf-8")) if TABLE.exists() else {}
         rows = {**known, **rows}
         TABLE.write_text(write_table(rows), "utf-8")
         README.write_text(with_block(README.read_text("utf-8"), summary(rows)), "utf-8")
