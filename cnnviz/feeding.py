@@ -119,7 +119,11 @@ def input_dtype(module: nn.Module) -> torch.dtype:
 def input_channels(module: nn.Module) -> int:
     """Return how many channels a network reads: three, unless no convolution of it reads three.
 
-    Then as many as its first one; in which order they run is not known here.
+    Then as many as its first one; in which order they run is not known here. One that makes three
+    channels of one stands in front of those that read three.
     """
-    read = [m.in_channels for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))]
+    convs = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))]
+    read = [conv.in_channels for conv in convs]
+    if read and (read[0], convs[0].out_channels) == (1, 3):
+        return 1
     return 3 if not read or 3 in read else read[0]

@@ -102,7 +102,7 @@ def add_gradients(
 
     Args:
         model: The network.
-        batch: (N, 3, H, W) float32 on the CPU, preprocessed.
+        batch: (N, C, H, W) float32 on the CPU, preprocessed.
         pictures: What its layers gave for each picture of the batch.
         target: The score.
 

@@ -157,7 +157,7 @@ def look(
 
     Args:
         model: The network.
-        batch: (N, 3, H, W), or (N, 3, T, H, W) of clips, float32 on the CPU, preprocessed.
+        batch: (N, C, H, W), or (N, C, T, H, W) of clips, float32 on the CPU, preprocessed.
         plans: The layers, in order of execution.
         precision: In which numbers convolutions and matrix products are computed; the device
             must have it.

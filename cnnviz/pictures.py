@@ -199,9 +199,9 @@ def draw_gradient(
 ) -> Image.Image:
     """Return the gradient of a class's score at a layer, red where more of it raises the score."""
     label, number = maps.plan.record.label, gradient.number
-    name = f" ({model.classes[number]})" if model.classes else ""
+    name = model.class_name(number)
     lines = (
-        f"of the score of class {number}{name}",
+        f"of the score of class {number}{f' ({name})' if name else ''}",
         f"norm {gradient.relative:.2g} of that at the network's output",
         f"{model.name} · {tell_weights(model.weights)} · {photo.key}",
     )

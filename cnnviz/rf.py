@@ -78,7 +78,7 @@ def strongest_units(
 
     Args:
         model: The network.
-        picture: (1, 3, H, W) float32, preprocessed.
+        picture: (1, C, H, W) float32, preprocessed.
         records: The layers.
     """
     by_label = {record.label: record for record in records}

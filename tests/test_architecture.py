@@ -18,7 +18,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
         "selection", "files", "ranks", "config", "catalog", "checks", "symptoms", "reference",
-        "peaks", "layout", "images", "clips", "receptive_field", "receptive_field.taps",
+        "peaks", "layout", "images", "overrides", "classes", "clips", "receptive_field",
+        "receptive_field.taps",
         "receptive_field.algebra",
         "receptive_field.field",
     ),

@@ -233,7 +233,8 @@ class _Group:
         self.scorer = Scorer(model, self.units, layouts, before_relu=self.before_relu)
         rows, columns = self.units[0].size
         kind = self.run.settings.parameterization
-        self.canvas = Canvas(input_channels(model.module), rows, columns, kind)
+        channels = 1 if model.preprocess.grey else input_channels(model.module)
+        self.canvas = Canvas(channels, rows, columns, kind)
 
     def starts(self, attempt: int) -> Tensor:
         """Return a start for each unit, (N, ...): noise, over the photo where there is one."""

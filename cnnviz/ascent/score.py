@@ -68,21 +68,18 @@ class Scorer:
             for unit in units
             for label in unit.objective.layers
         }
-        channels = input_channels(model.module)
-        self._mean = self._per_channel(model.preprocess.mean, channels)
-        self._std = self._per_channel(model.preprocess.std, channels)
+        preprocess = model.preprocess.with_channels(input_channels(model.module))
+        self._mean, self._std = (
+            torch.tensor(values, device=model.device)[:, None, None]
+            for values in (preprocess.mean, preprocess.std)
+        )
         self.fast = bfloat16_pays(model.device)
-
-    def _per_channel(self, values: Sequence[float], channels: int) -> Tensor:
-        # Of other inputs than red, green and blue only the usual middle and spread are known.
-        known = list(values) if len(values) == channels else [sum(values) / len(values)] * channels
-        return torch.tensor(known, device=self._model.device)[:, None, None]
 
     def scores(self, pictures: Tensor, shown: Tensor | None = None) -> Tensor:
         """Return one score per picture, (N,) float32.
 
         Args:
-            pictures: (N, C, H, W) in (0, 1).
+            pictures: (N, C, H, W) in (0, 1); one channel stands for all that the network reads.
             shown: What the network is shown of them, moved; None for the pictures themselves.
 
         Raises:

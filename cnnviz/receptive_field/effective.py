@@ -62,9 +62,9 @@ class Effective:
 
 
 def noise(model: LoadedModel, seed: int) -> Tensor:
-    """Return pictures of seeded noise, (8, 3, H, W) float32, as a normalised photo has values."""
+    """Return pictures of seeded noise, (8, C, H, W) float32, as a normalised photo has values."""
     generator = torch.Generator().manual_seed(seed)
-    size = (_NOISE_PICTURES, 3, *model.preprocess.input_size)
+    size = (_NOISE_PICTURES, model.preprocess.channels, *model.preprocess.input_size)
     return torch.randn(size, generator=generator)
 
 
@@ -80,7 +80,7 @@ def effective_fields(
 
     Args:
         model: The network.
-        pictures: (N, 3, H, W) float32, preprocessed.
+        pictures: (N, C, H, W) float32, preprocessed.
         units: (row, column) on the map, by the label of the layer.
         records: The layers.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnviz.errors import ModelError
-from cnnviz.feeding import feed, frame_count
+from cnnviz.feeding import feed, frame_count, input_channels
 from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
 from cnnviz.maps import as_stills
@@ -124,7 +124,8 @@ def _probe_axis(
         return broken.any(dim=1).any(dim=2 if dim == 2 else 1)
 
     # Noise, because some networks divide by what is zero for an even picture.
-    noise = torch.rand((3, *input_size), generator=torch.Generator().manual_seed(0)).double()
+    size = (input_channels(module), *input_size)
+    noise = torch.rand(size, generator=torch.Generator().manual_seed(0)).double()
     batch = _batch(module, input_size)
     for start in range(0, pixels, batch):
         group = range(start, min(start + batch, pixels))

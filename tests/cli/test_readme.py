@@ -76,6 +76,8 @@ def prepare(line, folder):
     for name in re.findall(r"(?:maps|find) ([a-z_]+)/?(?= |$)", line):
         (folder / name).mkdir(exist_ok=True)
         shutil.copy(cat, folder / name / "cat.jpg")
+    for name in re.findall(r"--classes (\S+)", line):
+        (folder / name).write_text("circle\nsquare\nstar\n" + "other\n" * 5)
     for file, factory in re.findall(r"(\w+\.py):(\w+)", line):
         (folder / file).write_text(NETWORK.replace("FACTORY", factory))
     model = re.search(r"-m (\w+)(?= |$)", line)
