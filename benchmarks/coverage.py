@@ -90,7 +90,9 @@ def try_command(command: str, name: str) -> Cell:
     errors = re.findall(r"^error: (.*)", result.stderr, re.MULTILINE)
     if not errors or not isinstance(result.exception, SystemExit):
         return Cell("", f"TRACEBACK {result.exception!r}")
-    return Cell("", errors[-1].replace(name, "the network"))
+    # So that networks that fail alike have one reason.
+    said = errors[-1].replace(name, "the network")
+    return Cell("", said.replace(name.removeprefix("quantized_"), "the plain network"))
 
 
 def told(command: str, document: Mapping[str, list[Mapping[str, object]]]) -> Cell:
@@ -184,7 +186,7 @@ def summary(rows: Mapping[str, Row]) -> str:
     lines = [f"| networks | {' | '.join(COMMANDS)} |", "|---" * (1 + len(COMMANDS)) + "|"]
     why: dict[str, None] = {}
     for kind in KINDS:
-        of_kind = [row for name, row in rows.items() if kind_of(name) == kind]
+        of_kind = [row for name, row in sorted(rows.items()) if kind_of(name) == kind]
         cells = []
         for command in COMMANDS:
             shown = sum(bool(row[command].shown) for row in of_kind)
