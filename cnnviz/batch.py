@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from cnnviz.catalog import checkpoint_names
 from cnnviz.choices import Precision
+from cnnviz.clips import open_frames
 from cnnviz.errors import InputError, OutputError
+from cnnviz.feeding import Form, form_of, frame_count
 from cnnviz.files import remove_leftovers, write_atomically
 from cnnviz.gradients import Target, add_gradients
-from cnnviz.images import ImageSource, open_reduced
+from cnnviz.images import ImageSource
 from cnnviz.maps import LayerMaps, LayerPlan, look
 from cnnviz.models import LoadedModel
 from cnnviz.peaks import find_peaks
@@ -37,6 +39,8 @@ Snapshots = tuple[tuple[LayerMaps, ...], ...]
 
 # Copies of activations that one batch may hold; larger batches gain no speed.
 _BATCH_BYTES, _LARGEST_BATCH = 256 * 2**20, 16
+# Pixels of one batch: what the network itself needs of memory goes with them.
+_BATCH_PIXELS = _LARGEST_BATCH * 224 * 224
 # Of the work on a photo, about this share is the network's.
 _NETWORK_SHARE = 0.6
 
@@ -101,7 +105,7 @@ def run_maps(
         sources: The photos.
         tally: Knows those that are finished, and takes in the others.
         batch_size: Photos per forward pass; None for as many as 256 MB of copied activations
-            allow, 16 at most.
+            allow, and no more pixels than 16 photos of 224x224 have.
         workers: Threads that decode and draw; None for one per core.
         place: Which of several processes this one is; each takes its share of the batches.
         on_done: Called for each photo, in order, once its files are written or it failed.
@@ -193,8 +197,11 @@ def _batch_size(job: MapsJob) -> int:
     kept = 0
     for plan in job.plans:
         rows, columns = plan.record.grid or (1, 1)
-        kept += 4 * rows * columns * (1 + (plan.top or len(plan.channels))) * len(job.models)
-    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // kept))
+        size = 4 * rows * columns * (plan.record.layout.frames or 1)
+        kept += size * (1 + (plan.top or len(plan.channels))) * len(job.models)
+    rows, columns = job.model.preprocess.input_size
+    pixels = rows * columns * frame_count(job.model.module)
+    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // kept, _BATCH_PIXELS // pixels))
 
 
 def _ahead(
@@ -218,15 +225,26 @@ def _decode(job: MapsJob, source: ImageSource | None) -> _Decoded | Outcome | No
     preprocess = job.model.preprocess
     # Twice what is needed: the resize still averages, and gives what it gives of the whole photo.
     least = None if job.style.overlay else 2 * max(preprocess.resize)
+    form = form_of(job.model.module)
+    count = frame_count(job.model.module)
     try:
-        whole, size = open_reduced(source.path, least)
-        seen = preprocess.crop(whole)
+        frames, size = open_frames(source, count, least, pairs=form is Form.PAIR)
+        seen = _once_each(preprocess.crop, frames)
     except InputError as error:
         return Outcome(source, error=str(error))
-    photo = Photo(source.key, seen, whole if job.style.overlay else None, size)
-    pixels = preprocess.normalize(seen)
+    whole = frames[0] if job.style.overlay else None
+    photo = Photo(source.key, seen[0], whole, size, tuple(seen) if count > 1 else ())
+    pixels = np.stack(_once_each(preprocess.normalize, seen), axis=1)
+    pixels = pixels if count > 1 else pixels[:, 0]
     (statistics,), _ = measure(torch.from_numpy(pixels[None]))
     return _Decoded(source, photo, pixels, statistics)
+
+
+def _once_each(work: Callable[[In], Out], items: Sequence[In]) -> list[Out]:
+    """Return `work(item)` of each item; a still stands in the place of many frames."""
+    done = {id(item): item for item in items}
+    made = {key: work(item) for key, item in done.items()}
+    return [made[id(item)] for item in items]
 
 
 def _look(job: MapsJob, items: Sequence[_Decoded | Outcome | None]) -> list[Snapshots]:
@@ -286,7 +304,8 @@ def _outcome(job: MapsJob, source: ImageSource, files: Sequence[Future[Path]]) -
 def _pack(job: MapsJob, snapshots: Snapshots) -> bytes:
     """Return the kept maps as `.npz`: per layer (K, H, W), or (K,), and the channel numbers.
 
-    With several checkpoints a layer's name has that of the checkpoint in front: `epoch5:conv1`.
+    Those of clips are (K, T, H, W). With several checkpoints a layer's name has that of the
+    checkpoint in front: `epoch5:conv1`.
     """
     arrays: dict[str, NDArray[np.generic]] = {}
     names = checkpoint_names([model.weights for model in job.models])

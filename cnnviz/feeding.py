@@ -1,6 +1,9 @@
 """Hand pictures to a network in the form that it takes: as a batch, a list, a clip, or a pair."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +46,17 @@ def frame_count(module: nn.Module) -> int:
     return 1
 
 
+def detector_size(module: nn.Module) -> tuple[int, int] | None:
+    """Return (rows, columns) to which a detector resizes pictures; None for other networks."""
+    if form_of(module) is not Form.LIST:
+        return None
+    transform: Any = module.transform
+    if transform.fixed_size is not None:
+        columns, rows = transform.fixed_size
+        return rows, columns
+    return transform.min_size[-1], transform.min_size[-1]
+
+
 def feed(module: nn.Module, pictures: Tensor) -> object:
     """Return what a network gives for pictures, handed to it in the form that it takes.
 
@@ -69,6 +83,22 @@ def as_arguments(module: nn.Module, pictures: Tensor) -> tuple[Tensor | list[Ten
     if pictures.ndim == 4:
         pictures = pictures.unsqueeze(2).expand(-1, -1, frame_count(module), -1, -1)
     return (pictures,) if form is Form.CLIP else (pictures[:, :, 0], pictures[:, :, 1])
+
+
+@contextmanager
+def unresized(module: nn.Module) -> Iterator[None]:
+    """Have detection look at pictures at the size that they have.
+
+    It would enlarge a small one to its own usual size before it looks.
+    """
+    transform: Any = module.transform if form_of(module) is Form.LIST else None
+    if transform is not None:
+        transform.resize = lambda image, target=None: (image, target)
+    try:
+        yield
+    finally:
+        if transform is not None:
+            del transform.resize
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

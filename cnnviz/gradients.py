@@ -17,6 +17,7 @@ from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
+from cnnviz.kernels import is_quantized
 from cnnviz.layout import Layout
 from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps, computing_in
 from cnnviz.models import LoadedModel
@@ -40,6 +41,25 @@ class Target:
     number: int | None
 
 
+def check_differentiable(model: LoadedModel, purpose: str) -> None:
+    """Make sure that gradients pass through a network.
+
+    Args:
+        model: The network.
+        purpose: What they are for, as on the command line.
+
+    Raises:
+        ModelError: If its operators are quantized.
+    """
+    if is_quantized(model.module):
+        plain = model.name.removeprefix("quantized_")
+        instead = f"; {plain} has the same layers" if plain != model.name else ""
+        raise ModelError(
+            f"{purpose} needs gradients, and none pass through the quantized operators of "
+            f"{model.name}{instead}"
+        )
+
+
 def find_target(model: LoadedModel, wanted: str | None) -> Target:
     """Return the score of a class.
 
@@ -51,7 +71,9 @@ def find_target(model: LoadedModel, wanted: str | None) -> Target:
         UnknownNameError: If no class has that name.
         UsageError: If there is no class of that number, or classes have no names, or the network's
             output has no classes at all.
+        ModelError: If no gradients pass through the network.
     """
+    check_differentiable(model, "--gradients")
     layout = trace_module(model.module, model.preprocess.input_size)[-1].layout
     if layout.axes is None:
         raise UsageError(f"--gradients needs a network that gives scores: {layout.reason}")
@@ -124,7 +146,7 @@ def _backward(
         output = first_tensor(feed(model.module, source.clone()))
         if output is None:
             raise ModelError(f"{model.name} gives no tensor")
-        scores = as_maps(output, target.layout).mean(dim=(2, 3))
+        scores = as_maps(output, target.layout).flatten(2).mean(dim=2)
         numbers = scores.argmax(1) if target.number is None else torch.tensor([target.number])
         numbers = numbers.to(scores.device).expand(len(scores))
         score = scores.gather(1, numbers[:, None]).sum()

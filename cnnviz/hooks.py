@@ -24,7 +24,8 @@ def capture(module: nn.Module, layers: str | Sequence[str]) -> Iterator[dict[str
     """Collect the outputs of `layers` in every forward pass inside the `with` block.
 
     Each output is a detached copy on the CPU, of the layer's own shape and dtype, taken before a
-    later layer can overwrite it in place; of a list, a dict or a dataclass it is the first tensor.
+    later layer can overwrite it in place; of a list, a dict or a dataclass it is the first tensor,
+    and a quantized one is the numbers that it stands for.
     A second forward pass replaces the first; a pass begins with a call of `module` itself.
     Gradients, modes and random numbers are what they are without, and no hook stays on any exit.
     A network that `torch.compile` was given runs uncompiled inside the block.
@@ -98,7 +99,7 @@ def observe(
             if calls[name] not in wanted[name] or tensor is None:
                 return
             layer = label(name, calls[name])
-            kept[layer] = keep(layer, tensor)
+            kept[layer] = keep(layer, tensor.dequantize() if tensor.is_quantized else tensor)
             if stop and len(kept) == len(layers):
                 raise _StopForward
 

@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,11 +33,15 @@ class ImageSource:
         path: Where it is.
         key: Its path relative to the folder it was found in; names its place in the output.
         error: Why it cannot be used; None where nothing is known against it.
+        folder: The folder in which it was looked for; None where it was named itself.
+        frames: The pictures that it consists of, in order, where it is a clip; empty elsewhere.
     """
 
     path: Path
     key: str
     error: str | None = None
+    folder: Path | None = None
+    frames: tuple[Path, ...] = ()
 
 
 def find_images(inputs: Iterable[Path], *, exclude: Path | None = None) -> list[ImageSource]:
@@ -61,7 +66,7 @@ def find_images(inputs: Iterable[Path], *, exclude: Path | None = None) -> list[
     if all(source.error for source in sources):
         errors = [str(source.error) for source in sources]
         raise InputError("; ".join(errors[:5]) or "no picture in an empty list")
-    return _tell_apart(sources)
+    return told_apart(sources)
 
 
 def _expand(place: Path, exclude: Path | None) -> list[ImageSource]:
@@ -79,7 +84,7 @@ def _expand(place: Path, exclude: Path | None) -> list[ImageSource]:
         return without(f"cannot read folder {error.filename}: {error.strerror}")
     if not paths:
         return without(f"no picture in folder {place}; looked for {' '.join(EXTENSIONS)}")
-    return [ImageSource(path, path.relative_to(place).as_posix()) for path in paths]
+    return [ImageSource(p, p.relative_to(place).as_posix(), folder=place) for p in paths]
 
 
 def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
@@ -107,8 +112,8 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
-def _tell_apart(sources: list[ImageSource]) -> list[ImageSource]:
-    """Give pictures of the same key more of their path, so that no output overwrites another."""
+def told_apart(sources: list[ImageSource]) -> list[ImageSource]:
+    """Return sources with more of their path in equal keys: no output replaces another."""
     longer: set[Path] = set()
     while True:
         count = Counter(source.key for source in sources)
@@ -152,25 +157,39 @@ def open_reduced(path: Path, least: int | None) -> tuple[Image.Image, tuple[int,
     Raises:
         InputError: As `open_image` does.
     """
+    with decoding(path), Image.open(path) as image:
+        scale = _scale(image.size, least) if image.format in ("JPEG", "MPO") else 1
+        if scale > 1:
+            image.draft(None, (image.width // scale, image.height // scale))
+        image.load()
+        upright = to_rgb(image)
+        return upright, (upright.width * scale, upright.height * scale)
+
+
+@contextmanager
+def decoding(path: Path, part: str = "") -> Iterator[None]:
+    """Turn what goes wrong while a file is decoded into an error that names it.
+
+    Args:
+        path: The file.
+        part: What of it is decoded; ends in "of ".
+
+    Raises:
+        InputError: If the file cannot be read, is no picture, is cut short, or is too large.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata and of sizes below its limit; both are fine here.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                scale = _scale(image.size, least) if image.format in ("JPEG", "MPO") else 1
-                if scale > 1:
-                    image.draft(None, (image.width // scale, image.height // scale))
-                image.load()
-                upright = _to_rgb(ImageOps.exif_transpose(image))
-                return upright, (upright.width * scale, upright.height * scale)
+            yield
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not a picture that can be read") from error
+        raise InputError(f"{part}{path} is not a picture that can be read") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path} is too large: {_megapixels(error)}") from error
+        raise InputError(f"{part}{path} is too large: {_megapixels(error)}") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{part}{path} cannot be read: {error.strerror or error}") from error
     except _BROKEN as error:
-        raise InputError(f"{path} is a broken picture: {error}") from error
+        raise InputError(f"{part}{path} is a broken picture: {error}") from error
 
 
 def _scale(size: tuple[int, int], least: int | None) -> int:
@@ -196,7 +215,9 @@ def _megapixels(error: Exception) -> str:
     return f"{size}the limit is {limit} million"
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture as 8-bit RGB, upright, transparency laid over white."""
+    image = ImageOps.exif_transpose(image)
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):

@@ -33,6 +33,12 @@ def _run_recomputing_hooks(module: nn.Module) -> None:
             hook(module, ())
 
 
+def has_packed_weight(module: nn.Module) -> bool:
+    """Return whether a layer keeps its weight packed, and gives it when it is called for."""
+    packed = type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic"))
+    return packed and callable(getattr(module, "weight", None))
+
+
 def as_filters(module: nn.Module, weight: Tensor) -> Tensor | None:
     """Return a weight as (N, C, *S): N filters, one per output channel, that read C channels each.
 
@@ -70,3 +76,9 @@ def groups_of(module: nn.Module) -> int:
 def type_of(module: nn.Module) -> str:
     """Return the class name of a module, the one before parametrizations were registered."""
     return type_before_parametrizations(module).__name__
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """Return whether any layer of a network computes with quantized numbers."""
+    homes = ("torch.ao.nn.quantized.", "torch.ao.nn.intrinsic.quantized.")
+    return any(type(child).__module__.startswith(homes) for child in module.modules())

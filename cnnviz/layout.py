@@ -23,6 +23,7 @@ class Axes(Enum):
     VECTOR = "NC"
     CLIPS = "NCTHW"
     CLIPS_LAST = "NTHWC"
+    PAIRS = "(2N)CHW"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Layout:
     reason: str | None = None
     frames: int | None = None
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The lengths of a channel's axes: frames where there are any, rows, columns."""
+        return (*(() if self.frames is None else (self.frames,)), *(self.grid or ()))
+
 
 @dataclass
 class LayoutReader:
@@ -51,27 +57,34 @@ class LayoutReader:
 
     Attributes:
         input_size: (rows, columns) of the network's input.
+        pairs: Whether the input is two pictures, which a layer may get one after the other, as a
+            batch.
     """
 
     input_size: tuple[int, int]
+    pairs: bool = False
     _by_shape: dict[tuple[int, ...], Layout] = field(default_factory=dict)
     _grids: list[tuple[int, int]] = field(default_factory=list)
 
-    def read(self, type_name: str, shape: tuple[int, ...], known: Axes | None = None) -> Layout:
+    def read(self, type_name: str, shape: tuple[int, ...], known: Layout | None = None) -> Layout:
         """Return the layout of an output of `shape`, the batch axis first.
 
         Args:
             type_name: The class name of the module that gave the output.
             shape: The output's shape for a batch of one picture.
-            known: The order of the axes where it is certain.
+            known: The layout, where it is certain.
         """
-        layout = _maps(shape, known) if known else self._read(type_name, shape)
+        layout = known or self._read(type_name, shape)
         self._by_shape[shape] = layout
         if layout.grid is not None:
             self._grids.append(layout.grid)
         return layout
 
     def _read(self, type_name: str, shape: tuple[int, ...]) -> Layout:
+        if self.pairs and len(shape) == 4 and shape[0] == 2:
+            one = self._read_maps(type_name, (1, *shape[1:]))
+            if one.axes is Axes.MAPS:
+                return Layout(Axes.PAIRS, one.channels, one.grid, frames=2)
         if len(shape) < 2 or shape[0] != 1:
             return _unknown(shape, "no batch axis of one picture in front")
         if 0 in shape:
@@ -88,12 +101,12 @@ class LayoutReader:
 
     def _read_clips(self, type_name: str, shape: tuple[int, ...]) -> Layout:
         if any(word in type_name for word in _CHANNELS_FIRST):
-            return _maps(shape, Axes.CLIPS)
+            return maps_layout(shape, Axes.CLIPS)
         if any(layout.frames for layout in self._by_shape.values()):
             if type_name not in _CHANNELS_LAST and self._is_grid(shape[3:]):
-                return _maps(shape, Axes.CLIPS)
+                return maps_layout(shape, Axes.CLIPS)
             if self._is_grid(shape[2:4]):
-                return _maps(shape, Axes.CLIPS_LAST)
+                return maps_layout(shape, Axes.CLIPS_LAST)
         return _unknown(shape, "no telling which axes are time, rows and columns")
 
     def _read_tokens(self, shape: tuple[int, ...]) -> Layout:
@@ -106,7 +119,7 @@ class LayoutReader:
         return _unknown(shape, f"no layer before has a grid of {count} positions")
 
     def _read_maps(self, type_name: str, shape: tuple[int, ...]) -> Layout:
-        first, last = _maps(shape, Axes.MAPS), _maps(shape, Axes.MAPS_LAST)
+        first, last = maps_layout(shape, Axes.MAPS), maps_layout(shape, Axes.MAPS_LAST)
         if any(word in type_name for word in _CHANNELS_FIRST) or type_name == "LayerNorm2d":
             return first
         if type_name in _CHANNELS_LAST:
@@ -133,7 +146,8 @@ class LayoutReader:
         )
 
 
-def _maps(shape: tuple[int, ...], axes: Axes) -> Layout:
+def maps_layout(shape: tuple[int, ...], axes: Axes) -> Layout:
+    """Return the layout of an output whose axes are known."""
     if axes in (Axes.MAPS_LAST, Axes.CLIPS_LAST):
         *frames, rows, columns, channels = shape[1:]
     else:

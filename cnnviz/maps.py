@@ -69,8 +69,8 @@ class LayerGradient:
     """How the score of a class depends on what a layer gave for one picture.
 
     Attributes:
-        values: (K, H, W) float32, the gradient of the score with respect to the kept channels, or
-            reduced as they are.
+        values: (K, H, W) or (K, T, H, W) float32, the gradient of the score with respect to the
+            kept channels, or reduced as they are.
         number: The class.
         relative: The norm over all channels, relative to that at the network's output.
     """
@@ -86,10 +86,10 @@ class LayerMaps:
 
     Attributes:
         plan: The layer and what was asked of it.
-        values: (K, H, W) float32: the kept channels, or one map where they were reduced. For a
-            vector H and W are 1.
+        values: (K, H, W) float32, of a clip (K, T, H, W): the kept channels, or one map where they
+            were reduced. For a vector H and W are 1.
         channels: The numbers of the kept channels; empty where they were reduced.
-        mean: (H, W) float32, the mean over all channels of the layer.
+        mean: (H, W) float32, of a clip (T, H, W): the mean over all channels of the layer.
         active: The share of values above zero, over all channels.
         statistics: Over all channels.
         gradient: Where it was asked for.
@@ -148,7 +148,7 @@ def look(
 
     Args:
         model: The network.
-        batch: (N, C, H, W) float32 on the CPU, preprocessed.
+        batch: (N, C, H, W), or (N, C, T, H, W) of clips, float32 on the CPU, preprocessed.
         plans: The layers, in order of execution.
         precision: In which numbers convolutions and matrix products are computed; the device
             must have it.
@@ -238,8 +238,13 @@ def _without_tf32() -> Iterator[None]:
 def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
     """Return what is wanted of one output, copied, so that later layers may overwrite it."""
     maps = as_maps(output, plan.record.layout)
+    if len(maps) not in (1, count):
+        raise ModelError(
+            f"{plan.record.label} gave {len(maps)} outputs for {count} pictures: it is not known "
+            "which belong to which"
+        )
     # A table that does not depend on the picture has no batch of its own.
-    maps = maps.expand(count, -1, -1, -1).float()
+    maps = maps.expand(count, *maps.shape[1:]).float()
     statistics, active = measure(maps, plan.record.bounds)
     mean = maps.mean(dim=1).cpu().numpy()
     values, channels = _pick(maps, plan)
@@ -250,31 +255,36 @@ def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
 
 
 def as_maps(output: Tensor, layout: Layout) -> Tensor:
-    """Return an output of known layout as (N, C, H, W); a vector has maps of one value.
+    """Return an output of known layout as (N, C, H, W), or of clips as (N, C, T, H, W).
 
-    Maps of several frames are their mean.
+    A vector has maps of one value.
     """
-    if layout.axes is Axes.CLIPS:
-        return output.mean(dim=2)
-    if layout.axes is Axes.CLIPS_LAST:
-        return output.mean(dim=1).permute(0, 3, 1, 2)
-    if layout.axes is Axes.MAPS:
+    if layout.axes in (Axes.MAPS, Axes.CLIPS):
         return output
-    if layout.axes is Axes.MAPS_LAST:
-        return output.permute(0, 3, 1, 2)
+    if layout.axes in (Axes.MAPS_LAST, Axes.CLIPS_LAST):
+        return output.movedim(-1, 1)
+    if layout.axes is Axes.PAIRS:
+        return output.reshape(2, -1, *output.shape[1:]).movedim(0, 2)
     if layout.axes is Axes.VECTOR or layout.grid is None:
         return output[:, :, None, None]
     tokens = output[:, 1:] if layout.axes is Axes.CLASS_TOKEN else output
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, *layout.grid)
+    frames = () if layout.frames is None else (layout.frames,)
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, *frames, *layout.grid)
+
+
+def as_stills(output: Tensor, layout: Layout) -> Tensor:
+    """Return an output of known layout as (N, C, H, W), of clips the mean over time."""
+    maps = as_maps(output, layout)
+    return maps.mean(dim=2) if maps.ndim == 5 else maps
 
 
 def _pick(maps: Tensor, plan: LayerPlan) -> tuple[NDArray[np.float32], list[tuple[int, ...]]]:
-    """Return a copy of the wanted maps, (N, K, H, W), and the channel numbers of each picture."""
+    """Return a copy of the wanted maps, (N, K, ...), and the channel numbers of each picture."""
     numbers = list(plan.channels)
     channels = [plan.channels] * len(maps)
     if plan.top:
-        best = maps.mean(dim=(2, 3)).topk(plan.top, dim=1).indices
-        maps = maps.gather(1, best[:, :, None, None].expand(-1, -1, *maps.shape[2:]))
+        best = maps.flatten(2).mean(dim=2).topk(plan.top, dim=1).indices
+        maps = torch.stack([picture[numbers] for picture, numbers in zip(maps, best, strict=True)])
         channels = [tuple(row) for row in best.tolist()]
     elif numbers == list(range(len(numbers))):
         maps = maps[:, : len(numbers)]

@@ -18,7 +18,7 @@ from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, check_names, is_checkpoint
 from cnnviz.errors import CnnvizError, ModelError, UsageError
 from cnnviz.factories import tell_cause
-from cnnviz.feeding import input_channels, input_dtype, memory_format
+from cnnviz.feeding import detector_size, input_channels, input_dtype, memory_format
 from cnnviz.images import Preprocess
 from cnnviz.overrides import Overrides
 from cnnviz.sources import Source, find_source
@@ -125,6 +125,10 @@ def load_model(
     """
     check_names(name, weights, device, model_args=model_args, state_key=state_key)
     place = find_device(device)
+    if name.startswith("quantized_") and place.type != "cpu":
+        if device != "auto":
+            raise UsageError(f"{name} runs on the cpu only, not on {device}")
+        place = torch.device("cpu")
     note = ""
     with _quiet_and_seeded(seed):
         source = _find(
@@ -279,10 +283,32 @@ def _loaded(
     place: torch.device,
     classes: Sequence[str] | None = None,
 ) -> LoadedModel:
-    preprocess = source.preprocess.with_channels(input_channels(module))
+    size = detector_size(module)
+    told = _for_detector(source.preprocess, size) if size else source.preprocess
+    preprocess = told.with_channels(input_channels(module))
     module = module.eval().requires_grad_(False)
     names = _class_names(name, module, source.classes, classes)
     return LoadedModel(module, preprocess, names, name, source.weights, place)
+
+
+def _for_detector(told: Preprocess, size: tuple[int, int]) -> Preprocess:
+    """Return a preprocessing that leaves to a detector what it does itself, unless it is asked for.
+
+    Args:
+        told: What the user wants, on top of what classifiers want.
+        size: (rows, columns) to which the detector resizes.
+    """
+    asked = set(told.options)
+    if told.source == "options":
+        return told
+    if not asked & {"input_size", "crop", "resize", "stretch"}:
+        told = replace(told, input_size=size)
+    return replace(
+        told,
+        resize=told.resize if asked & {"resize", "stretch"} else told.input_size,
+        mean=told.mean if "mean" in asked else (0.0,) * 3,
+        std=told.std if "std" in asked else (1.0,) * 3,
+    )
 
 
 def _class_names(

@@ -22,6 +22,7 @@ from cnnviz.render.canvas import Header
 from cnnviz.render.grid import draw_grid
 from cnnviz.render.photo import Stage, draw_overlay, draw_overview
 from cnnviz.render.png import encode_png
+from cnnviz.render.strips import draw_clip_overview, draw_overlays, draw_strips
 
 Grey = NDArray[np.uint8]
 
@@ -93,12 +94,15 @@ class Photo:
         seen: What the network sees of it, RGB.
         whole: The photo itself, RGB; only where something is laid over it.
         size: (width, height) of the photo.
+        frames: What a network sees that takes several at once, RGB; empty for others. The first
+            of them is `seen`.
     """
 
     key: str
     seen: Image.Image
     whole: Image.Image | None
     size: tuple[int, int]
+    frames: tuple[Image.Image, ...] = ()
 
     @property
     def thumbnail(self) -> Grey:
@@ -162,7 +166,11 @@ def _overview_png(model: LoadedModel, photo: Photo, stages: Sequence[Stage], sty
     header = Header(
         f"{model.name}, mean map per layer", (f"{photo.key} · {tell_weights(model.weights)}",)
     )
-    overview = draw_overview(photo.seen, stages, header, cmap=style.cmap)
+    overview = (
+        draw_clip_overview(photo.frames, stages, header, cmap=style.cmap)
+        if photo.frames
+        else draw_overview(photo.seen, stages, header, cmap=style.cmap)
+    )
     about = {
         "image": photo.key, "model": model.name, "weights": model.weights, **model.asked,
     }  # fmt: skip
@@ -176,14 +184,17 @@ def draw_layer(model: LoadedModel, photo: Photo, maps: LayerMaps, style: Style) 
     header = Header(maps.plan.record.label, lines, thumbnail)
     if maps.plan.record.layout.axes is Axes.VECTOR:
         return draw_bars(maps.values[:, 0, 0], _value_names(model, maps), header, cmap=style.cmap)
+    if style.overlay and photo.frames:
+        header = Header(header.title, lines)
+        values = maps.values[0] if maps.values.ndim == 4 else maps.values
+        return draw_overlays(photo.frames, values, header, cmap=style.cmap)
     if style.overlay and photo.whole is not None:
         height, width = thumbnail.shape
         box = model.preprocess.to_photo((0, 0, width, height), photo.size)
         header = Header(header.title, lines)
         return draw_overlay(photo.whole, maps.values[0], box, header, cmap=style.cmap)
-    return draw_grid(
-        maps.values, _tile_names(maps), header, normalize=style.normalize, cmap=style.cmap
-    )
+    draw = draw_grid if maps.values.ndim == 3 else draw_strips
+    return draw(maps.values, _tile_names(maps), header, normalize=style.normalize, cmap=style.cmap)
 
 
 def draw_gradient(
@@ -201,7 +212,8 @@ def draw_gradient(
     values = gradient.values
     if maps.plan.record.layout.axes is Axes.VECTOR:
         return draw_bars(values[:, 0, 0], _value_names(model, maps), header, cmap=_GRADIENTS)
-    return draw_grid(
+    draw = draw_grid if values.ndim == 3 else draw_strips
+    return draw(
         values, _tile_names(maps), header, normalize=style.normalize, cmap=_GRADIENTS, signed=True
     )
 
@@ -214,7 +226,7 @@ def tell_shape(maps: LayerMaps) -> str:
     """Return in words what is shown of a layer."""
     record, layout = maps.plan.record, maps.plan.record.layout
     total = layout.channels
-    size = "".join(f" × {side}" for side in layout.grid or ())
+    size = "".join(f" × {side}" for side in layout.sides)
     if maps.plan.reduce is not Reduce.NONE:
         count = maps.plan.top or len(maps.plan.channels)
         said = f"{maps.plan.reduce.value} over {count} of {total} channels"
@@ -237,5 +249,5 @@ def _value_names(model: LoadedModel, maps: LayerMaps) -> list[str]:
 
 def _stage(maps: LayerMaps) -> Stage:
     layout = maps.plan.record.layout
-    shape = " × ".join(map(str, (layout.channels, *(layout.grid or ()))))
+    shape = " × ".join(map(str, (layout.channels, *layout.sides)))
     return Stage(maps.mean, maps.plan.record.label, (shape, f"{maps.active:.0%} active"))

@@ -15,7 +15,7 @@ from cnnviz.errors import UsageError
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.images import Box
-from cnnviz.maps import as_maps, computing_in
+from cnnviz.maps import as_stills, computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import SHARES, Effective
@@ -84,7 +84,7 @@ def strongest_units(
     by_label = {record.label: record for record in records}
 
     def keep(label: str, output: Tensor) -> tuple[int, int]:
-        strength = as_maps(output, by_label[label].layout)[0].amax(dim=0)
+        strength = as_stills(output, by_label[label].layout)[0].amax(dim=0)
         place = int(strength.argmax())
         return place // strength.shape[1], place % strength.shape[1]
 

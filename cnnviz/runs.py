@@ -15,6 +15,7 @@ from cnnviz import __version__
 from cnnviz.batch import MapsJob, run_maps
 from cnnviz.choices import Reduce
 from cnnviz.errors import InputError, UsageError
+from cnnviz.feeding import frame_count
 from cnnviz.files import remove_leftovers
 from cnnviz.gradients import Target
 from cnnviz.images import ImageSource
@@ -207,6 +208,7 @@ def describe(job: MapsJob) -> dict[str, object]:
         "state-key": job.model.state_key,
         "content of the weights": [_digest(model) for model in job.models],
         "input-size": list(preprocess.input_size),
+        "frames of an input": frame_count(job.model.module),
         "resize": list(preprocess.resize),
         "crop": "none" if preprocess.stretch else "centre",
         "mean": list(preprocess.mean),

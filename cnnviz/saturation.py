@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 # A sigmoid or a tanh is at its bound where less than this share of its range is left. Less than a
 # twenty-fifth of its steepest slope is left there.
@@ -39,6 +39,22 @@ def bounds_of(operator: str, arguments: Mapping[str, Any]) -> tuple[Bound, ...]:
         arguments: What that was called with, by name.
     """
     return _BOUNDS[operator](arguments)
+
+
+def bounds_of_quantized(module: nn.Module) -> tuple[Bound, ...]:
+    """Return where the eight bits of a quantized layer end; none for other modules."""
+    if isinstance(getattr(module, "scale", None), float) and hasattr(module, "zero_point"):
+        return _eight_bits(float(module.scale), int(module.zero_point))  # type: ignore[arg-type]
+    return ()
+
+
+def _eight_bits(scale: float, zero: int) -> tuple[Bound, ...]:
+    """Return the least and the largest number that a quantized layer can give.
+
+    Where the least is zero it is that of a ReLU.
+    """
+    low, high = (Bound(scale * (end - zero), scale / 2) for end in (0, 255))
+    return (low, high) if zero else (high,)
 
 
 def _sides(low: float, high: float) -> tuple[Bound, Bound]:

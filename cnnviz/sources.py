@@ -126,10 +126,13 @@ def _find_torchvision(
 
     def build(classes: int | None) -> nn.Module:
         if member is not None and not structure:
-            return _download(builder, member, given, progress)
+            quantized = {"quantize": True} if name.startswith("quantized_") else {}
+            return _download(builder, member, {**given, **quantized}, progress)
         arguments = structure_arguments(name, size or preprocess.input_size)
         if classes is not None:
             arguments["num_classes"] = classes
+        if structure and "init_weights" in arguments:
+            arguments["init_weights"] = False
         # An argument may be the weights of a network inside, which torchvision reads by itself.
         with checkpoints.refusing_code():
             module: nn.Module = builder(weights=None, **{**arguments, **given})
@@ -150,8 +153,8 @@ def _preprocess_of(transforms: Any) -> Preprocess:
     """Return what one of torchvision's presets does, as our own; of a video, to each frame."""
     kind = type(transforms).__name__
     if kind == "ObjectDetection":
-        # Detectors normalise by themselves.
-        return Preprocess((800, 800), (800, 800), mean=(0.0,) * 3, std=(1.0,) * 3)
+        # What they do to pictures themselves is told by the network, once it is built.
+        return _IMAGENET
     if kind == "OpticalFlow":
         return Preprocess(_FLOW_SIZE, _FLOW_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
     rows, columns = _two(transforms.resize_size)
@@ -172,6 +175,10 @@ def _two(sides: Sequence[int]) -> tuple[int, int]:
     return sides[0], sides[-1]
 
 
+# Its builders set this themselves.
+_MVIT_SIZE = (224, 224)
+
+
 def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
     """Return the arguments that a builder would take from pretrained weights, had it any."""
     if name.startswith("vit_"):
@@ -180,8 +187,14 @@ def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
         return {"image_size": size[0]}
     if name.startswith("maxvit_"):
         return {"input_size": size}
+    if name.startswith("mvit_"):
+        if size != _MVIT_SIZE:
+            raise UsageError(f"{name} takes pictures of 224x224 only, not {size[0]}x{size[1]}")
+        return {}
     if name in ("inception_v3", "googlenet"):
         return {"transform_input": True, "init_weights": True}
+    if name in ("quantized_inception_v3", "quantized_googlenet"):
+        return {"quantize": True, "transform_input": True, "init_weights": True}
     if name.startswith("quantized_"):
         return {"quantize": True}
     if name.startswith(

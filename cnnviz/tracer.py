@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, is_dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +18,22 @@ from torch.nn.modules.module import (
 
 from cnnviz.compiled import original, uncompiled
 from cnnviz.errors import ModelError
-from cnnviz.feeding import as_arguments, feed, input_channels, input_dtype
-from cnnviz.kernels import type_of
-from cnnviz.layout import Axes, Layout, LayoutReader
+from cnnviz.feeding import (
+    Form,
+    as_arguments,
+    feed,
+    form_of,
+    frame_count,
+    input_channels,
+    input_dtype,
+)
+from cnnviz.kernels import has_packed_weight, type_of
+from cnnviz.layout import Axes, Layout, LayoutReader, maps_layout
 from cnnviz.models import LoadedModel, load_structure, uncollected
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field, repeated
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field, branches
-from cnnviz.saturation import SATURATING, Bound, bounds_of
+from cnnviz.saturation import SATURATING, Bound, bounds_of, bounds_of_quantized
 from cnnviz.selection import label
 
 
@@ -157,13 +166,25 @@ def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerR
 def _trace_meta(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     hollow = {name: tensor.to("meta") for name, tensor in _with_values(module)}
     picture = torch.empty(_shape(module, input_size), device="meta", dtype=input_dtype(module))
-    recorder = _Recorder(picture)
-    with recorder.watching(module):
+    recorder = _Recorder(picture, form_of(module), on_meta=True)
+    with _attributes_kept(module), recorder.watching(module):
         if hollow:
             torch.func.functional_call(module, hollow, as_arguments(module, picture))
         else:
             feed(module, picture)
     return tuple(recorder.records)
+
+
+@contextmanager
+def _attributes_kept(module: nn.Module) -> Iterator[None]:
+    """Give modules back what they remember, such as the anchors of a picture on meta."""
+    before = [(child, dict(child.__dict__)) for child in module.modules()]
+    try:
+        yield
+    finally:
+        for child, attributes in before:
+            child.__dict__.clear()
+            child.__dict__.update(attributes)
 
 
 def _with_values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -180,7 +201,7 @@ def _with_values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
     picture = torch.zeros(_shape(module, input_size), device=device, dtype=input_dtype(module))
-    recorder = _Recorder(picture)
+    recorder = _Recorder(picture, form_of(module))
     with recorder.watching(module):
         try:
             feed(module, picture)
@@ -193,8 +214,9 @@ def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRe
     return tuple(recorder.records)
 
 
-def _shape(module: nn.Module, input_size: tuple[int, int]) -> tuple[int, int, int, int]:
-    return 1, input_channels(module), *input_size
+def _shape(module: nn.Module, input_size: tuple[int, int]) -> tuple[int, ...]:
+    frames = (frame_count(module),) if form_of(module) is Form.CLIP else ()
+    return 1, input_channels(module), *frames, *input_size
 
 
 def _written(picture: Tensor) -> str:
@@ -214,12 +236,16 @@ class _Recorder:
     """Writes down module calls as they end."""
 
     picture: Tensor
+    form: Form
+    on_meta: bool = False
     records: list[LayerRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._size: tuple[int, int] = (self.picture.shape[-2], self.picture.shape[-1])
-        self._mode = FieldMode(self.picture, noticed=SATURATING)
-        self._layouts = LayoutReader(self._size)
+        # Detection looks for values, of which there are none on meta.
+        all_found = self.on_meta and self.form is Form.LIST
+        self._mode = FieldMode(self.picture, all_found=all_found, noticed=SATURATING)
+        self._layouts = LayoutReader(self._size, pairs=self.form is Form.PAIR)
         self._calls: Counter[str] = Counter()
         self._open: list[_OpenCall] = []
         self._counted: set[str] = set()
@@ -263,7 +289,7 @@ class _Recorder:
         tensor = first_tensor(output)
         shape = () if tensor is None else tuple(tensor.shape)
         found = None if tensor is None else self._mode.field(tensor)
-        layout = self._layouts.read(type_of(child), shape, _known_axes(found))
+        layout = self._layouts.read(type_of(child), shape, _known_layout(found))
         known, reason = self._receptive_field(found, layout.grid)
         origin = None if tensor is None else self._mode.origin(tensor)
         self.records.append(
@@ -278,7 +304,7 @@ class _Recorder:
                 macs=self._mode.macs - call.macs_before,
                 receptive_field=known,
                 reason=reason,
-                bounds=bounds_of(*origin) if origin else (),
+                bounds=bounds_of(*origin) if origin else bounds_of_quantized(child),
             )
         )
 
@@ -298,7 +324,8 @@ class _Recorder:
             return None, "the output does not depend on the picture"
         # What all units read comes last: it has no places of its own.
         main, *beside = sorted(branches(found), key=lambda b: -sum(len(d.axes) for d in b.dims))
-        axes = [axis for dim in main.dims for axis in dim.axes]
+        own = [axis for dim in main.dims for axis in dim.axes]
+        axes = [axis for axis in own if axis.of != _TIME]
         if [axis.of for axis in axes] == [1, 0]:
             return None, "the output's rows are the input's columns"
         if len(axes) == 1:
@@ -309,23 +336,29 @@ class _Recorder:
             return None, "the output has no spatial axes"
         rows, columns = axes
         others = [_placed(branch, (len(rows), len(columns))) for branch in beside]
-        return self._cached([(rows, columns, main.context), *others]), None
+        time = next((axis for axis in (*own, *main.context) if axis.of == _TIME), None)
+        return self._cached([(rows, columns, main.context), *others], time), None
 
-    def _cached(self, parts: Sequence[tuple[Axis, Axis, tuple[Axis, ...]]]) -> ReceptiveField:
+    def _cached(
+        self, parts: Sequence[tuple[Axis, Axis, tuple[Axis, ...]]], time: Axis | None
+    ) -> ReceptiveField:
         """Return the field of a layer; most layers have that of the one before."""
-        key = tuple(
-            tuple((axis.of, axis.reads) for axis in (rows, columns, *context))
-            for rows, columns, context in parts
+        key = (
+            *(
+                tuple((axis.of, axis.reads) for axis in (rows, columns, *context))
+                for rows, columns, context in parts
+            ),
+            time and time.reads,
         )
         if key not in self._fields:
-            self._fields[key] = receptive_field(parts, self._size)
+            self._fields[key] = receptive_field(parts, self._size, time)
         return self._fields[key]
 
 
 def _placed(branch: Field, grid: tuple[int, int]) -> tuple[Axis, Axis, tuple[Axis, ...]]:
     """Return rows, columns and context of a branch; what all its units read is an axis too."""
     own = {axis.of: axis for dim in branch.dims for axis in dim.axes}
-    for axis in branch.context:
+    for axis in (axis for axis in branch.context if axis.of != _TIME):
         own.setdefault(axis.of, repeated(axis, grid[axis.of]))
     return own[0], own[1], branch.context
 
@@ -343,6 +376,9 @@ def _parameters(module: nn.Module) -> dict[str, dict[str, int]]:
             for key, parameter in child._parameters.items()
             if parameter is not None
         }
+        if has_packed_weight(child):
+            packed = {f"{name}.{key}": getattr(child, key)() for key in ("weight", "bias")}
+            own |= {key: tensor.numel() for key, tensor in packed.items() if tensor is not None}
         found[name] = own
         while own and name:
             name = name.rpartition(".")[0]
@@ -350,20 +386,34 @@ def _parameters(module: nn.Module) -> dict[str, dict[str, int]]:
     return found
 
 
-def _known_axes(field: Field | None) -> Axes | None:
-    """Return which axes are rows and columns, where the field tells."""
-    if field is None or len(field.dims) != 4 or field.dims[0].size != 1:
+def _known_layout(field: Field | None) -> Layout | None:
+    """Return which axes are time, rows and columns, where the field tells."""
+    if field is None or field.unknown or len(field.dims) < 3 or field.dims[0].size != 1:
         return None
-    of = [axis.of if (axis := field.axis(dim)) is not None else None for dim in range(4)]
-    return _AXES.get(tuple(of))
+    of = tuple(tuple(axis.of for axis in dim.axes) for dim in field.dims)
+    if of in _AXES and not any(dim.front for dim in field.dims):
+        return maps_layout(field.shape, _AXES[of])
+    if of not in (((), (0, 1), ()), ((), (_TIME, 0, 1), ())):
+        return None
+    # Tokens: the places of a map in one row, maybe with a class token in front.
+    *frames, rows, columns = map(len, field.dims[1].axes)
+    front = field.dims[1].front
+    if front > 1 or field.dims[1].size != front + prod((*frames, rows, columns)):
+        return None
+    axes = Axes.CLASS_TOKEN if front else Axes.TOKENS
+    return Layout(axes, field.shape[2], (rows, columns), frames=frames[0] if frames else None)
 
 
-_AXES: dict[tuple[int | None, ...], Axes] = {
-    (None, None, 0, 1): Axes.MAPS,
-    (None, 0, 1, None): Axes.MAPS_LAST,
+# Axes of the input's frames; those of rows and columns are 0 and 1.
+_TIME = 2
+_AXES: dict[tuple[tuple[int, ...], ...], Axes] = {
+    ((), (), (0,), (1,)): Axes.MAPS,
+    ((), (0,), (1,), ()): Axes.MAPS_LAST,
+    ((), (), (_TIME,), (0,), (1,)): Axes.CLIPS,
+    ((), (_TIME,), (0,), (1,), ()): Axes.CLIPS_LAST,
 }
 
 
 def _lone(field: Field, known: int) -> list[Axis]:
     """Return the axis of the one unit that is left of the other axis, where it was reduced."""
-    return [axis for axis in field.context if axis.of != known]
+    return [axis for axis in field.context if axis.of not in (known, _TIME)]

@@ -18,7 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
         "selection", "files", "ranks", "config", "catalog", "checks", "symptoms", "reference",
-        "peaks", "layout", "images", "overrides", "classes", "receptive_field",
+        "peaks", "layout", "images", "overrides", "classes", "clips", "receptive_field",
         "receptive_field.taps",
         "receptive_field.algebra",
         "receptive_field.field",
@@ -26,7 +26,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "render", "render.palette", "render.scale", "render.text", "render.canvas", "render.png",
         "render.grid", "render.block", "render.plate", "render.bars", "render.photo",
-        "render.boxes", "render.tiles",
+        "render.boxes", "render.tiles", "render.strips",
         "receptive_field.rules", "receptive_field.shapes", "receptive_field.dispatch",
         "demo", "demo.plane", "demo.textures", "demo.figures", "demo.scene", "demo.patterns",
         "demo.network", "demo.train",
@@ -73,11 +73,11 @@ ONLY = {
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
-        "images", "factories", "sources", "pictures", "series", "filter_pictures", "top_pictures",
-        "rf",
+        "images", "clips", "factories", "sources", "pictures", "series", "filter_pictures",
+        "top_pictures", "rf",
         "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
-        "render.png", "render.text", "render.tiles", "demo.train",
+        "render.png", "render.strips", "render.text", "render.tiles", "demo.train",
         "ascent.api", "ascent.pictures", "ascent.run", "ascent.views",
     },
     "torchvision": {"sources"},

@@ -130,3 +130,11 @@ def test_a_convolution_over_time_gives_clips_and_what_follows_has_their_grid() -
     assert [layout.frames for layout in layouts] == [8, 8, 4, 4, 4]
     assert layouts[0] == Layout(Axes.CLIPS, 64, (56, 57), frames=8)
     assert layouts[-1] == Layout(Axes.CLIPS_LAST, 96, (28, 28), frames=4)
+
+
+def test_both_pictures_of_a_pair_may_come_as_one_batch() -> None:
+    reader = LayoutReader((40, 50), pairs=True)
+    layout = reader.read("Conv2d", (2, 8, 20, 25))
+    assert layout == Layout(Axes.PAIRS, 8, (20, 25), frames=2)
+    assert reader.read("Conv2d", (1, 8, 20, 25)).axes is Axes.MAPS
+    assert LayoutReader((40, 50)).read("Conv2d", (2, 8, 20, 25)).axes is None

@@ -300,11 +300,13 @@ def test_a_precision_that_the_device_lacks_is_an_error(monkeypatch: pytest.Monke
         check_precision(Precision.BF16, cpu)
 
 
-def test_maps_of_several_frames_are_their_mean(as_model: LoadToy) -> None:
+def test_maps_of_clips_keep_their_frames(as_model: LoadToy) -> None:
     torch.manual_seed(0)
     model = as_model(nn.Sequential(nn.Conv3d(3, 4, (5, 3, 3), padding=(1, 1, 1))))
     ((kept,),) = see(model, ["0"], pictures=batch(1))
     clip = batch(1)[:, :, None].expand(-1, -1, 16, -1, -1)
     with torch.inference_mode():
-        expected = model.module(clip)[0].mean(dim=1)
+        expected = model.module(clip)[0]
+    assert kept.mean.shape == (14, 8, 8)
+    np.testing.assert_allclose(kept.mean, expected.mean(dim=0).numpy(), atol=1e-6)
     np.testing.assert_allclose(kept.values, expected.numpy(), atol=1e-6)

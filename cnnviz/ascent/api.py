@@ -155,7 +155,7 @@ def _unit(
         if label not in labels:
             raise UnknownNameError("layer", label, labels)
     places = sorted(map(labels.index, objective.layers))
-    sizes = [sides or fitting_size(model, records[place]) for place in places]
+    sizes = [sides or fitting_size(model, records, records[place]) for place in places]
     # A penalty alone reads no layer.
     sizes = sizes or [sides or model.preprocess.input_size]
     size = max(rows for rows, _ in sizes), max(columns for _, columns in sizes)

@@ -20,7 +20,8 @@ class View:
     """What is known of one picture.
 
     Attributes:
-        maps: (C, H, W) float32 by layer: what the layers gave. A vector has H and W of 1.
+        maps: (C, H, W), of clips (C, T, H, W), float32 by layer: what the layers gave. A vector
+            has H and W of 1.
         picture: (C, H, W) float32 in (0, 1), before any movement.
     """
 
@@ -79,10 +80,14 @@ def channel(layer: str, number: int) -> Objective:
 
 
 def neuron(layer: str, number: int, at: tuple[int, int] | None = None) -> Objective:
-    """Return one unit of one channel: that at (row, column), or the one in the middle."""
+    """Return one unit of one channel: that at (row, column), or the one in the middle.
+
+    Of a clip it is in the middle of time.
+    """
 
     def score(view: View) -> Tensor:
         values = view.maps[layer][number]
+        values = values[len(values) // 2] if values.ndim == 3 else values
         row, column = at or (values.shape[0] // 2, values.shape[1] // 2)
         return values[row, column]
 
@@ -101,7 +106,7 @@ def class_score(layer: str, number: int) -> Objective:
     """
 
     def score(view: View) -> Tensor:
-        values = view.maps[layer].mean(dim=(1, 2))
+        values = view.maps[layer].flatten(1).mean(dim=1)
         return values[number] - (values.sum() - values[number]) / max(len(values) - 1, 1)
 
     return Objective(frozenset({layer}), score, f"{layer}[class {number}]")

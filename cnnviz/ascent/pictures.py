@@ -7,6 +7,7 @@ from PIL import Image
 
 from cnnviz.ascent.run import Maximized, Settings
 from cnnviz.catalog import tell_weights
+from cnnviz.feeding import frame_count
 from cnnviz.models import LoadedModel
 from cnnviz.render import text
 from cnnviz.render.canvas import Header
@@ -71,7 +72,9 @@ def _lines(model: LoadedModel, layer: Sequence[Maximized], settings: Settings) -
     record, unit = layer[0].unit.record, layer[0].unit
     field = record.receptive_field
     sees = f"field {field.size_text}" if field else ""
-    size = f"pictures of {unit.size[0]} × {unit.size[1]}"
+    frames = frame_count(model.module)
+    held = f", held for {frames} frames" if frames > 1 else ""
+    size = f"pictures of {unit.size[0]} × {unit.size[1]}{held}"
     how = f"{unit.goal.lstrip('-')} · {max(r.steps for r in layer)} steps · score start → final"
     parts = (record.type, sees, size)
     return (

@@ -16,7 +16,7 @@ from cnnviz.ascent.units import Unit
 from cnnviz.ascent.views import as_image, as_start
 from cnnviz.choices import Parameterization, Precision, Transforms
 from cnnviz.errors import ModelError
-from cnnviz.feeding import input_channels
+from cnnviz.feeding import input_channels, unresized
 from cnnviz.maps import computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.tracer import LayerRecord
@@ -126,7 +126,7 @@ def maximize_units(
     """
     watch = watch or Watch()
     by_label = {record.label: record for record in records}
-    with frozen(model.module):
+    with frozen(model.module), unresized(model.module):
         for _, group in groupby(units, key=lambda unit: (unit.record.label, unit.size)):
             alike = list(group)
             run = _Run(model, by_label, settings, watch)

@@ -112,7 +112,7 @@ class Scorer:
         def keep(layer: str, output: Tensor) -> Tensor:
             # A copy, because a later layer may overwrite the output in place.
             maps = as_maps(output, self._layouts[layer]).float()
-            return maps.expand(len(batch), -1, -1, -1).clone()
+            return maps.expand(len(batch), *maps.shape[1:]).clone()
 
         labels = sorted(set(self._seen.values()))
         if not labels:

@@ -13,7 +13,8 @@ from cnnviz.ascent.objectives import Objective
 from cnnviz.ascent.transforms import JITTER
 from cnnviz.choices import Goal
 from cnnviz.errors import UnknownNameError, UsageError
-from cnnviz.feeding import feed, input_channels
+from cnnviz.feeding import Form, feed, form_of, input_channels, unresized
+from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes
 from cnnviz.models import LoadedModel
@@ -24,6 +25,8 @@ DEFAULT_CHANNELS = "0-8"
 SMALLEST = 32
 # Sides are multiples of this: whole strides of most layers, and quick Fourier transforms.
 _STEP = 8
+# Networks that tell where things are read pictures of 800 x 800, on which a step takes seconds.
+_SIDES = (128, 256)
 # Layers that pass values on, or choose among them, so that a channel keeps its number.
 _PASSING = ("Pool", "Dropout", "Identity", "Flatten")
 
@@ -63,7 +66,9 @@ class Unit:
         return torch.Generator().manual_seed(own)
 
 
-def picture_size(record: LayerRecord, input_size: tuple[int, int]) -> tuple[int, int]:
+def picture_size(
+    record: LayerRecord, input_size: tuple[int, int], *, any_size: bool = False
+) -> tuple[int, int]:
     """Return (rows, columns) of a picture that a unit of the layer needs.
 
     Beyond the receptive field the gradient is zero, so pictures are as large as the field, with a
@@ -73,10 +78,16 @@ def picture_size(record: LayerRecord, input_size: tuple[int, int]) -> tuple[int,
     Args:
         record: The layer.
         input_size: (rows, columns) of the network's input.
+        any_size: Whether the network takes pictures of any size; 256 is then the most, and 128
+            where the field is unknown.
     """
     field = record.receptive_field
     tokens = record.layout.axes in (Axes.TOKENS, Axes.CLASS_TOKEN)
-    if field is None or field.is_global or tokens:
+    unknown = field is None or field.is_global or tokens
+    if any_size:
+        most = _SIDES[0] if unknown else _SIDES[-1]
+        input_size = (min(input_size[0], most), min(input_size[1], most))
+    if field is None or unknown:
         return input_size
     rows, columns = (
         min(max(_round_up(length + 2 * math.ceil(JITTER)), SMALLEST), most)
@@ -85,21 +96,40 @@ def picture_size(record: LayerRecord, input_size: tuple[int, int]) -> tuple[int,
     return rows, columns
 
 
-def fitting_size(model: LoadedModel, record: LayerRecord) -> tuple[int, int]:
+def fitting_size(
+    model: LoadedModel, records: Sequence[LayerRecord], record: LayerRecord
+) -> tuple[int, int]:
     """Return the size that a layer needs, or the network's input where it takes no other.
 
     Vision transformers take one size only; most others care no sooner than at their end.
+
+    Args:
+        model: The network.
+        records: Its layers.
+        record: The one of them that it is for.
     """
     whole = model.preprocess.input_size
-    size = picture_size(record, whole)
+    # One that tells where things are gives no list of classes in the end.
+    any_size = records[-1].layout.axes is not Axes.VECTOR
+    size = picture_size(record, whole, any_size=any_size)
+    # Optical flow compares maps that are an eighth of its pictures four times halved.
+    larger = [(side, side) for side in _SIDES if any_size and side > max(size)]
+    return next((one for one in (size, *larger) if _takes(model, record, one)), whole)
+
+
+def _takes(model: LoadedModel, record: LayerRecord, size: tuple[int, int]) -> bool:
     blank = model.place(torch.zeros((1, input_channels(model.module), *size)))
     try:
-        with torch.no_grad(), observe(model.module, [record.label], _nothing, stop=True):
+        with (
+            torch.no_grad(),
+            unresized(model.module),
+            observe(model.module, [record.label], _nothing, stop=True) as found,
+        ):
             feed(model.module, blank)
     except (RuntimeError, ValueError, AssertionError):
         # Whatever else is wrong fails with the whole input too, and is told.
-        return whole
-    return size
+        return False
+    return record.label in found
 
 
 def _nothing(_layer: str, _output: Tensor) -> None:
@@ -138,8 +168,12 @@ def plan_units(
     Raises:
         UnknownNameError: If a pattern matches no layer, or a name no class.
         UsageError: If a layer lacks a channel, or nothing can be maximised.
+        ModelError: If no gradients pass through the network.
     """
+    check_differentiable(model, "maximize")
     if wanted.goal is Goal.CLASS:
+        if form_of(model.module) is Form.PAIR:
+            raise UsageError(f"{model.name} tells no classes: it gives motion")
         places = [last_layer(records)]
     else:
         places = select_layers(wanted.patterns, records)
@@ -155,14 +189,20 @@ def plan_units(
 def last_layer(records: Sequence[LayerRecord]) -> int:
     """Return the position of the layer that tells classes apart: the last that gives a value each.
 
+    Segmentation gives a map each.
+
     Raises:
-        UsageError: If the network does not end in one value per class.
+        UsageError: If the network does not end in one value, or one map, per class.
     """
-    output = records[-1].output_shape
+    last, output = records[-1].layout, records[-1].output_shape
     for place in reversed(range(len(records))):
         record, layout = records[place], records[place].layout
-        softmax = "Softmax" in record.type
-        if record.leaf and not softmax and output == (1, layout.channels):
+        # What helps in training only tells the same classes apart, from layers in the middle.
+        aside = "Softmax" in record.type or record.name.startswith("aux_")
+        # A block may add up several maps; of vectors it is the layer that gives the scores.
+        fitting = record.leaf if last.axes is Axes.VECTOR else bool(record.name)
+        alike = (layout.axes, layout.channels) == (last.axes, last.channels)
+        if fitting and alike and not aside and last.axes in (Axes.VECTOR, Axes.MAPS):
             return place
     raise UsageError(
         f"the network's output {'x'.join(map(str, output))} is no list of classes; name a layer "
@@ -174,7 +214,7 @@ def _units(
     model: LoadedModel, records: Sequence[LayerRecord], place: int, wanted: Wanted
 ) -> Iterator[Unit]:
     record = records[place]
-    size = wanted.size or fitting_size(model, record)
+    size = wanted.size or fitting_size(model, records, record)
     relu = relu_before(records, place)
     for number in _numbers(model, record, wanted):
         objective = _objective(record.label, number, wanted.goal)

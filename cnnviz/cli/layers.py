@@ -21,8 +21,8 @@ def layers(
         str | None,
         typer.Option(
             "--columns", metavar="NAMES", show_default=False,
-            help="Separated by commas: name, type, shape, params, macs, field, stride, start, "
-            "global, reason.",
+            help="Separated by commas: name, type, shape, params, macs, field, stride, time, "
+            "start, global, reason.",
         ),
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print lines of CSV on stdout.")] = False,

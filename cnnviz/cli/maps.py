@@ -237,6 +237,8 @@ def maps(
     with only_run(out) if place.first else nullcontext():
         from cnnviz.batch import MapsJob
         from cnnviz.cli.output import Output
+        from cnnviz.clips import as_clips
+        from cnnviz.feeding import Form, form_of, frame_count
         from cnnviz.gradients import find_target
         from cnnviz.maps import check_precision, plan_layers
         from cnnviz.models import check_takes_photos, load_model
@@ -250,11 +252,7 @@ def maps(
 
         output = Output(quiet=quiet, verbose=verbose)
         one_map = Reduce.MEAN if overlay and reduce is Reduce.NONE else reduce
-        with (
-            output.data_only(),
-            output.progress("photos", len(sources)) as advance,
-            joined(place) as team,
-        ):
+        with output.data_only(), joined(place) as team:
             *earlier, network = (
                 load_model(
                     model, one, device=team.device(device), preprocess=wanted, classes=names,
@@ -265,20 +263,29 @@ def maps(
             )  # fmt: skip
             check_takes_photos(network)
             check_precision(precision, network.device)
+            form, count = form_of(network.module), frame_count(network.module)
+            if top_images and count > 1:
+                raise UsageError(
+                    f"--top-images ranks single pictures, and {model} takes {count} at once"
+                )
             plans, skipped = plan_layers(network, patterns, spec, one_map)
             style = Style(normalize, cmap, overlay, frames)
             target = find_target(network, class_) if gradients else None
+            if count > 1 and place.first:
+                sources, note = as_clips(sources, count=count, pairs=form is Form.PAIR)
+                output.note(note)
             job = MapsJob(
                 network, plans, style, out, save_activations, earlier, precision, target, top_images
             )
             settings = describe(job)
             if reference:
                 reference.check_settings(settings)
-            result = run_folder(
-                job, settings, sources, team, resume=team.any(resume or place.restarted),
-                max_failures=max_failures, batch_size=batch_size, workers=workers,
-                on_done=advance,
-            )  # fmt: skip
+            with output.progress("photos", len(sources)) as advance:
+                result = run_folder(
+                    job, settings, sources, team, resume=team.any(resume or place.restarted),
+                    max_failures=max_failures, batch_size=batch_size, workers=workers,
+                    on_done=advance,
+                )  # fmt: skip
             if result is None:  # the first process tells it all
                 raise typer.Exit(DONE)
             ranked = list(zip(plans, result.peaks, strict=False))

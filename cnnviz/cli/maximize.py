@@ -138,6 +138,7 @@ def maximize(
     from cnnviz.ascent.run import Settings, maximize_units
     from cnnviz.ascent.units import Wanted, plan_units
     from cnnviz.cli.output import Output
+    from cnnviz.feeding import frame_count
     from cnnviz.models import load_model
     from cnnviz.report.maximize import MaximizeReport
     from cnnviz.tracer import trace_module
@@ -165,6 +166,10 @@ def maximize(
         whole = network.preprocess.input_size if photo else None
         wanted = Wanted(patterns, spec, objective, negative, sides or whole)
         units, skipped = plan_units(network, records, wanted)
+        if (count := frame_count(network.module)) > 1:
+            output.note(
+                f"{model} takes {count} frames at once: each is the picture, without motion"
+            )
         with output.progress("units", len(units) * steps) as advance:
             watch = _watch(advance, on_done, output, len(units))
             try:

@@ -140,10 +140,10 @@ class Reads:
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """What the units of a map read along the input's rows, or its columns.
+    """What the units of a map read along the input's rows, its columns, or its frames.
 
     Attributes:
-        of: 0 for the input's rows, 1 for its columns.
+        of: 0 for the input's rows, 1 for its columns, 2 for its frames.
         reads: What each unit reads.
     """
 
@@ -247,6 +247,21 @@ class Branch:
 
 
 @dataclass(frozen=True)
+class TimeField:
+    """What the units of a layer read of the frames of a clip.
+
+    Attributes:
+        size: Frames from the first to the last that a unit reads, were there no border.
+        stride: Frames from one unit to the next.
+        start: The first frame that unit 0 reads; negative inside the padding.
+    """
+
+    size: int
+    stride: Fraction
+    start: int
+
+
+@dataclass(frozen=True)
 class ReceptiveField:
     """What the units of a layer read of the input; all pairs are (rows, columns).
 
@@ -258,6 +273,7 @@ class ReceptiveField:
         aligned: False where branches of different strides met; `size` is then a hull.
         branches: What units really read. One is enough, but where branches met of which one reads
             nothing at some places.
+        time: What they read of the frames; None where the input has no axis of time.
     """
 
     size: tuple[int, int]
@@ -266,6 +282,7 @@ class ReceptiveField:
     is_global: bool
     aligned: bool
     branches: tuple[Branch, ...] = field(repr=False)
+    time: TimeField | None = None
 
     @property
     def size_text(self) -> str:
@@ -320,13 +337,16 @@ def _written(rows: Fraction | int, columns: Fraction | int) -> str:
 
 
 def receptive_field(
-    branches: Sequence[tuple[Axis, Axis, Sequence[Axis]]], input_size: tuple[int, int]
+    branches: Sequence[tuple[Axis, Axis, Sequence[Axis]]],
+    input_size: tuple[int, int],
+    time: Axis | None = None,
 ) -> ReceptiveField:
     """Return the receptive field of a layer.
 
     Args:
         branches: (rows, columns, context) of each branch; context is what elements read besides.
         input_size: (rows, columns) of the network's input.
+        time: What they read of the frames, where there are any.
     """
     rows = reduce(Axis.union, (rows for rows, _, _ in branches))
     columns = reduce(Axis.union, (columns for _, columns, _ in branches))
@@ -343,7 +363,12 @@ def receptive_field(
             Branch(r.reads.pairs, c.reads.pairs, (_besides(context, 0), _besides(context, 1)))
             for r, c, context in branches
         ),
+        time=None if time is None else _time_field(time.span),
     )
+
+
+def _time_field(span: Span) -> TimeField:
+    return TimeField(span.size, Fraction(span.step), ceil(span.low))
 
 
 def _besides(context: Sequence[Axis], of: int) -> tuple[int, int] | None:

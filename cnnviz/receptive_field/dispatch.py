@@ -14,8 +14,17 @@ from torch.utils.weak import TensorWeakRef
 
 from cnnviz.receptive_field.algebra import Axis, input_axis
 from cnnviz.receptive_field.field import Field, UnknownFieldError, branches, plain, united
-from cnnviz.receptive_field.rules import CONSTANT, RULES, Rule, fields_of, pointwise
-from cnnviz.receptive_field.shapes import run
+from cnnviz.receptive_field.rules import (
+    CONSTANT,
+    PACKED,
+    PICKED,
+    PUT_BACK,
+    RULES,
+    Rule,
+    fields_of,
+    pointwise,
+)
+from cnnviz.receptive_field.shapes import run, run_as_if_all
 
 
 class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -25,11 +34,15 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         macs: Multiply-adds since the mode was entered.
     """
 
-    def __init__(self, picture: Tensor, noticed: Container[str] = ()) -> None:
+    def __init__(
+        self, picture: Tensor, *, all_found: bool = False, noticed: Container[str] = ()
+    ) -> None:
         """Start from a picture.
 
         Args:
-            picture: (N, C, H, W), the network's input.
+            picture: (N, C, H, W), or (N, C, T, H, W) frames: the network's input.
+            all_found: Whether operators that look for values, which a tensor on meta does not
+                have, go on as if all were what they look for.
             noticed: Names of operators whose results are known by `origin`.
         """
         super().__init__()  # type: ignore[no-untyped-call]
@@ -41,10 +54,10 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._origins: dict[int, tuple[TensorWeakRef, str, Mapping[str, Any]]] = {}
         # Memory that was written to through a view. It is kept, so that none other takes its place.
         self._tainted: dict[int, torch.UntypedStorage] = {}
-        height, width = picture.shape[-2:]
-        rows = input_axis(0, height)
-        columns = Axis(1, rows.reads) if width == height else input_axis(1, width)
-        self._know(picture, plain(picture.shape).with_axis(-2, rows).with_axis(-1, columns))
+        # Slices and the like that are alive: what each is a view of, and how.
+        self._views: dict[int, tuple[TensorWeakRef, _View]] = {}
+        self._run = run_as_if_all if all_found else run
+        self._know(picture, _input_field(picture))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -81,7 +94,7 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an operator and follow it."""
         kwargs = kwargs or {}
         operator = _operator(func)
-        result = run(func, args, kwargs)
+        result = self._run(func, args, kwargs)
         if operator.count is not None:
             # torch counts a multiplication and an addition as two.
             self.macs += operator.count(args, kwargs, result) // 2
@@ -89,6 +102,8 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operands = [field for field in fields_of(arguments) if field.reads_input]
         if operands:
             self._follow(operator, arguments, operands, result)
+        if operator.name in PUT_BACK:
+            self._remember(result, _View(operator.name, args[0], arguments))
         if operator.written:
             self._write(operator, arguments, operands, args, kwargs)
             self._origins.pop(id(result), None)
@@ -102,6 +117,8 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return arguments by name, each tensor replaced by its field."""
         bound = dict(operator.defaults)
         for name, value in zip(operator.names, args, strict=False):
+            if isinstance(value, torch.ScriptObject):
+                bound |= _unpacked(value)
             bound[name] = self._to_field(value)
         for name, value in kwargs.items():
             if name not in operator.outputs:
@@ -125,12 +142,11 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(result, list):
             start = 0
             for part in result:
-                size = part.shape[arguments.get("dim", 0)] if part.dim() else 1
                 placed = {**arguments, "start": start, "index": start}
                 self._know(part, _apply(operator, placed, operands, part.shape))
-                start += size if operator.name != "unbind" else 1
+                start += 1 if operator.name == "unbind" else part.shape[arguments.get("dim", 0)]
             return
-        outputs = [result] if isinstance(result, Tensor) else result or ()
+        outputs = result if isinstance(result, tuple) else (result,)
         for output in outputs:
             if isinstance(output, Tensor):
                 self._know(output, _apply(operator, arguments, operands, output.shape))
@@ -153,16 +169,46 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self._know(part, _unknown(part.shape, f"aten::{operator.name}: a list"))
                 continue
             read = isinstance(before, Field) and before.reads_input
+            if operator.name == "copy_" and _same_memory(tensor, args[1]):
+                continue  # as Python does at the end of `x[1:] += y`
             others = any(field is not before for field in operands)
             if others or (read and operator.rule is not pointwise):
-                self._taint(tensor)
+                added = isinstance(before, Field) and operator.rule is pointwise
+                self._taint(tensor, self._write_through(tensor, added=added))
 
-    def _taint(self, written: Tensor) -> None:
+    def _remember(self, tensor: Tensor, view: "_View") -> None:
+        self._views = {
+            key: known for key, known in self._views.items() if known[0].ref() is not None
+        }
+        self._views[id(tensor)] = (TensorWeakRef(tensor), view)
+
+    def _write_through(self, written: Tensor, *, added: bool) -> list[Tensor]:
+        """Tell those that a tensor is a view of what was written to it.
+
+        Args:
+            written: The tensor.
+            added: Whether it still reads what it read before, too.
+
+        Returns:
+            The tensor, what it is a view of, what that is a view of, and so on.
+        """
+        chain = [written]
+        while (known := self._views.get(id(chain[-1]))) is not None:
+            reference, view = known
+            if reference.ref() is not chain[-1]:
+                break
+            before, part = self.field(view.of), self.field(chain[-1])
+            self._know(view.of, _put_back(view, before, part, added))
+            chain.append(view.of)
+        return chain
+
+    def _taint(self, written: Tensor, told: Sequence[Tensor]) -> None:
         storage = written.untyped_storage()
-        alone = written.numel() * written.element_size() == storage.nbytes()
+        whole = told[-1].numel() * written.element_size() == storage.nbytes()
+        alone = whole and not told[-1]._is_view()
         for reference, _ in list(self._fields.values()):
             tensor = reference()
-            if tensor is None or tensor is written:
+            if tensor is None or any(tensor is one for one in told):
                 continue
             if tensor.untyped_storage()._cdata == storage._cdata:
                 self._know(tensor, _unknown(tensor.shape, _TAINTED))
@@ -174,6 +220,52 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 _TAINTED = "written to through a view of it"
 
 
+@dataclass(frozen=True, eq=False)
+class _View:
+    """How a tensor came out of another one, in whose memory it lies.
+
+    Attributes:
+        operator: The name of a rule of `PUT_BACK`.
+        of: The other tensor.
+        arguments: Those of the operator.
+    """
+
+    operator: str
+    of: Tensor
+    arguments: Mapping[str, Any]
+
+
+def _same_memory(one: Tensor, other: Tensor) -> bool:
+    return one.untyped_storage()._cdata == other.untyped_storage()._cdata and (
+        one.storage_offset(),
+        one.shape,
+        one.stride(),
+    ) == (other.storage_offset(), other.shape, other.stride())
+
+
+def _put_back(view: _View, before: Field, part: Field, added: bool) -> Field:
+    """Return what a tensor reads after a view of it was written to."""
+    shape = view.of.shape
+    if before.unknown or part.unknown:
+        return _unknown(shape, before.unknown or part.unknown or "")
+    # What is added to is still read; what is replaced is not, and no rule follows that.
+    if (before.reads_input and not added) or before.beside or part.beside:
+        return _unknown(shape, _TAINTED)
+    try:
+        placed = PUT_BACK[view.operator](before, part, view.arguments)
+        return united([before, placed]) if before.reads_input else placed
+    except UnknownFieldError as why:
+        return _unknown(shape, str(why))
+
+
+def _input_field(picture: Tensor) -> Field:
+    height, width = picture.shape[-2:]
+    rows = input_axis(0, height)
+    columns = Axis(1, rows.reads) if width == height else input_axis(1, width)
+    field = plain(picture.shape).with_axis(-2, rows).with_axis(-1, columns)
+    return field if picture.ndim < 5 else field.with_axis(-3, input_axis(2, picture.shape[-3]))
+
+
 @dataclass(frozen=True)
 class _Operator:
     """What is asked of an operator at every call.
@@ -181,6 +273,7 @@ class _Operator:
     Attributes:
         name: Its name as the rules have it: without `aten::`, and mostly without the `_` at the
             end of what works in place.
+        title: Its name as torch has it.
         rule: How fields go through it; None where nothing tells.
         constant: Whether the result reads nothing.
         count: Twice the multiply-adds of a call with these arguments and result; None where
@@ -192,6 +285,7 @@ class _Operator:
     """
 
     name: str
+    title: str
     rule: Rule | None
     constant: bool
     count: Callable[..., int] | None
@@ -205,16 +299,19 @@ class _Operator:
 def _operator(func: OpOverload) -> _Operator:
     schema = func._schema
     name = schema.name.removeprefix("aten::")
-    base = name if name in RULES or name in CONSTANT else name.removesuffix("_")
+    base = name if name in (*RULES, *CONSTANT, *PICKED) else name.removesuffix("_")
     rule: Rule | None = RULES.get(base)
     if rule is None and torch.Tag.pointwise in func.tags:
         rule = pointwise
     given = [argument for argument in schema.arguments if not argument.is_out]
     return _Operator(
         name=base,
+        title=schema.name if "::" in base else f"aten::{base}",
         rule=rule,
         constant=base in CONSTANT,
-        count=_counter(flop_registry.get(func._overloadpacket)),
+        count=_count_packed
+        if base in PACKED
+        else _counter(flop_registry.get(func._overloadpacket)),
         names=tuple(argument.name for argument in given),
         defaults={a.name: a.default_value if a.has_default_value() else None for a in given},
         outputs=frozenset(argument.name for argument in schema.arguments if argument.is_out),
@@ -222,6 +319,18 @@ def _operator(func: OpOverload) -> _Operator:
             (i, argument.name) for i, argument in enumerate(schema.arguments) if argument.is_write
         ),
     )
+
+
+def _unpacked(packed: Any) -> dict[str, Any]:
+    """Return what a quantized layer keeps in one object, as a convolution's arguments."""
+    weight, _ = packed.unpack()
+    names = ("stride", "padding", "dilation") if hasattr(packed, "stride") else ()
+    return {"weight": plain(weight.shape), **{n: list(getattr(packed, n)()) for n in names}}
+
+
+def _count_packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> int:
+    weight, _ = args[1].unpack()
+    return int(2 * result.numel() * weight[0].numel())
 
 
 def _counter(formula: Callable[..., int] | None) -> Callable[..., int] | None:
@@ -272,11 +381,14 @@ def _apply(
     """Return the field of an operator's result, unknown with the reason where no rule tells."""
     if operator.constant:
         return plain(shape)
+    if operator.name in PICKED:
+        # Whatever is not known of the operands, this is what will never be.
+        return _unknown(shape, f"{operator.title}: {PICKED[operator.name]}")
     for field in operands:
         if field.unknown:
             return _unknown(shape, field.unknown)
     if operator.rule is None:
-        return _unknown(shape, f"no rule for the operator aten::{operator.name}")
+        return _unknown(shape, f"no rule for the operator {operator.title}")
     try:
         several = max(len(field.beside) for field in operands)
         field = united(
@@ -285,8 +397,8 @@ def _apply(
             else [operator.rule(arguments, shape)]
         )
     except UnknownFieldError as why:
-        return _unknown(shape, f"aten::{operator.name}: {why}")
+        return _unknown(shape, f"{operator.title}: {why}")
     if field.shape != shape:
         # An output beside the main one, such as the mean that a normalisation used.
-        return _unknown(shape, f"aten::{operator.name}: an output beside the main one")
+        return _unknown(shape, f"{operator.title}: an output beside the main one")
     return field

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from cnnviz.choices import Precision
 from cnnviz.feeding import feed, frame_count
+from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
-from cnnviz.maps import as_maps, computing_in
+from cnnviz.maps import as_stills, computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.tracer import LayerRecord
 
@@ -82,7 +83,11 @@ def effective_fields(
         pictures: (N, C, H, W) float32, preprocessed.
         units: (row, column) on the map, by the label of the layer.
         records: The layers.
+
+    Raises:
+        ModelError: If no gradients pass through the network.
     """
+    check_differentiable(model, "--effective")
     by_label = {record.label: record for record in records}
     total = {label: np.zeros(model.preprocess.input_size) for label in units}
     for batch in torch.split(pictures, _batch(model)):
@@ -91,7 +96,7 @@ def effective_fields(
         def keep(label: str, output: Tensor) -> Tensor:
             # A copy, because a later layer may overwrite the output in place.
             row, column = units[label]
-            return as_maps(output, by_label[label].layout)[:, :, row, column].sum()
+            return as_stills(output, by_label[label].layout)[:, :, row, column].sum()
 
         with torch.enable_grad(), computing_in(Precision.FP32, model.device):
             with observe(model.module, list(units), keep, stop=True) as scores:

@@ -58,7 +58,7 @@ class Field:
 
     Attributes:
         dims: One entry per dimension.
-        context: Axes of length 1, at most one of rows and one of columns: what elements read
+        context: Axes of length 1, at most one of rows, columns and frames: what elements read
             besides what their place says, as after attention or squeeze-and-excitation. An
             element whose place reads nothing, such as padding, does not read it either.
         unknown: Why nothing is known; None where all is.
@@ -134,7 +134,7 @@ def plain(shape: tuple[int, ...]) -> Field:
 
 
 def merge_context(axes: Sequence[Axis]) -> tuple[Axis, ...]:
-    """Return at most one axis of rows and one of columns that read all that `axes` read."""
+    """Return at most one axis of rows, columns and frames that read all that `axes` read."""
     merged: dict[int, Axis] = {}
     for axis in axes:
         merged[axis.of] = merged[axis.of].union(axis) if axis.of in merged else axis

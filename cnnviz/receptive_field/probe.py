@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnviz.feeding import feed, input_channels
+from cnnviz.errors import ModelError
+from cnnviz.feeding import feed, frame_count, input_channels
 from cnnviz.hooks import observe
-from cnnviz.maps import as_maps
+from cnnviz.kernels import is_quantized
+from cnnviz.maps import as_stills
 from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
 from cnnviz.tracer import LayerRecord
 
@@ -57,7 +59,15 @@ def probe(
         records: Layers whose output is a map.
         input_size: (rows, columns) of the input.
         on_step: Called after each forward pass.
+
+    Raises:
+        ModelError: If the network computes in 8-bit numbers, which have no NaN.
     """
+    if is_quantized(module):
+        raise ModelError(
+            "the fields of a quantized network cannot be measured: its 8-bit numbers have no NaN. "
+            "Measure the same network without quantization"
+        )
     # To the CPU first: Apple's GPUs have no float64.
     twin = copy.deepcopy(module).cpu().double()
     by_axis = []
@@ -67,13 +77,13 @@ def probe(
     return {record.label: Measured(rows[record.label], columns[record.label]) for record in records}
 
 
-def steps(input_size: tuple[int, int]) -> int:
+def steps(module: nn.Module, input_size: tuple[int, int]) -> int:
     """Return how many forward passes a probe takes."""
-    return sum(-(-side // _batch(input_size)) for side in input_size)
+    return sum(-(-side // _batch(module, input_size)) for side in input_size)
 
 
-def _batch(input_size: tuple[int, int]) -> int:
-    return max(_PIXELS // (input_size[0] * input_size[1]), 1)
+def _batch(module: nn.Module, input_size: tuple[int, int]) -> int:
+    return max(_PIXELS // (input_size[0] * input_size[1] * frame_count(module)), 1)
 
 
 class _OneChannel(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -110,13 +120,13 @@ def _probe_axis(
     seen: dict[str, list[NDArray[np.bool_]]] = {label: [] for label in by_label}
 
     def keep(label: str, output: Tensor) -> Tensor:
-        broken = as_maps(output, by_label[label].layout).isnan()
+        broken = as_stills(output, by_label[label].layout).isnan()
         return broken.any(dim=1).any(dim=2 if dim == 2 else 1)
 
     # Noise, because some networks divide by what is zero for an even picture.
     size = (input_channels(module), *input_size)
     noise = torch.rand(size, generator=torch.Generator().manual_seed(0)).double()
-    batch = _batch(input_size)
+    batch = _batch(module, input_size)
     for start in range(0, pixels, batch):
         group = range(start, min(start + batch, pixels))
         pictures = noise.repeat(len(group), 1, 1, 1)

@@ -108,6 +108,21 @@ def convolution(arguments: Arguments, shape: Shape) -> Field:
     return field
 
 
+def quantized_convolution(arguments: Arguments, shape: Shape) -> Field:
+    """A convolution of 8-bit numbers; the dispatcher unpacks its kernel."""
+    return convolution({**arguments, "input": arguments["qx"], "transposed": False}, shape)
+
+
+def quantized_linear(arguments: Arguments, shape: Shape) -> Field:
+    """A linear layer of 8-bit numbers on the last dimension."""
+    return _channels(arguments["X"], len(shape) - 1, shape[-1])
+
+
+def quantized_concatenation(arguments: Arguments, shape: Shape) -> Field:
+    """8-bit tensors behind one another."""
+    return concatenation({**arguments, "tensors": arguments["qx"]}, shape)
+
+
 def pooling(arguments: Arguments, shape: Shape) -> Field:
     """Maximum or average over windows."""
     field: Field = arguments["self"]
@@ -257,10 +272,55 @@ def slicing(arguments: Arguments, shape: Shape) -> Field:
             return field
         if start == entry.front and shape[dim] == size - entry.front and step == 1:
             return field.with_dim(dim, Dim(entry.atoms))
+        if start == 0 and shape[dim] == entry.front and step == 1:
+            return field.with_dim(dim, Dim((Atom(entry.front),)))
         raise UnknownFieldError("some of the tokens are cut out")
     if len(entry.axes) and field.axis(dim) is None:
         raise UnknownFieldError("merged rows and columns are cut")
     return _along(field, dim, window(shape[dim], 1, step, -start, 1))
+
+
+def put_back_slice(base: Field, part: Field, arguments: Arguments) -> Field:
+    """Return the field of a tensor after its slice was written to.
+
+    Args:
+        base: What it read before.
+        part: What the slice reads now.
+        arguments: Those of the slice.
+    """
+    dim = arguments.get("dim", 0)
+    before, entry = base.dims[dim], part.dims[dim]
+    if before.size == entry.size:
+        return part
+    if arguments.get("step", 1) != 1:
+        raise UnknownFieldError("every so many elements are written to")
+    start = slice(arguments.get("start"), None).indices(before.size)[0]
+    behind = before.size - start - entry.size
+    axis = part.axis(dim)
+    if axis is not None:
+        return part.with_axis(dim, joined([start, axis, behind]))
+    if not entry.axes:
+        return part.with_dim(dim, Dim((Atom(before.size),)))
+    if behind or entry.front or (base.reads_input and before.front != start):
+        raise UnknownFieldError("some of the tokens are written to")
+    return part.with_dim(dim, Dim(entry.atoms, front=start))
+
+
+def put_back_select(base: Field, part: Field, arguments: Arguments) -> Field:
+    """Return the field of a tensor after one element of a dimension was written to."""
+    place = arguments.get("dim", 0) % len(base.dims)
+    entry = base.dims[place]
+    if entry.axes:
+        raise UnknownFieldError("one row, column or token is written to")
+    dims = (*part.dims[:place], Dim((Atom(entry.size),)), *part.dims[place:])
+    return Field(dims, part.context)
+
+
+# How what was written to a view gets into the tensor that it is a view of.
+PUT_BACK: dict[str, Callable[[Field, Field, Arguments], Field]] = {
+    "slice": put_back_slice,
+    "select": put_back_select,
+}
 
 
 def select(arguments: Arguments, shape: Shape) -> Field:
@@ -566,9 +626,30 @@ RULES: dict[str, Rule] = {
         "_upsample_bilinear2d_aa": smooth(1, antialiased),
         "_upsample_bicubic2d_aa": smooth(2, antialiased),
         "copy_": copied,
+        "quantize_per_tensor dequantize quantized::add quantized::add_relu quantized::mul "
+        "quantized::mul_relu quantized::hardswish quantized::batch_norm2d "
+        "quantized::batch_norm2d_relu quantized::relu6 quantized::leaky_relu": pointwise,
+        "quantized::conv2d quantized::conv2d_relu": quantized_convolution,
+        "quantized::linear quantized::linear_relu": quantized_linear,
+        "quantized::cat": quantized_concatenation,
+        "quantized_max_pool2d": pooling,
     }.items()
     for name in names.split()
 }
+
+# Operators whose kernel is packed into an object, their second argument.
+PACKED = frozenset(
+    f"quantized::{kind}{then}" for kind in ("conv2d", "linear") for then in ("", "_relu")
+)
+
+# Operators of which nothing is to be known, each with the reason.
+PICKED: dict[str, str] = dict.fromkeys(
+    (
+        "index", "nonzero", "topk", "grid_sampler_2d", "grid_sampler_3d", "torchvision::roi_align",
+        "torchvision::nms", "torchvision::deform_conv2d",
+    ),
+    "which places are read depends on the values",
+)  # fmt: skip
 
 # Results that do not depend on what went in, each with the reason.
 CONSTANT: dict[str, str] = {

@@ -46,7 +46,7 @@ class Stage:
     """One layer in an overview.
 
     Attributes:
-        mean: (H, W), the mean over the layer's channels.
+        mean: (H, W), of a clip (T, H, W): the mean over the layer's channels.
         title: The layer.
         lines: What else is to be known, one line each.
     """
@@ -86,13 +86,23 @@ def draw_overview(
     x, y = places[0]
     left, top = MARGIN + x, MARGIN + title.shape[0] + MARGIN + y
     small = photo.resize((width, height), Image.Resampling.LANCZOS)
-    return _with_photo(canvas, small, (left, top), cmap)
+    return with_photo(canvas, small, (left, top), cmap)
 
 
-def _with_photo(
+def with_photo(
     canvas: Indices, photo: Image.Image, place: tuple[int, int], cmap: str
 ) -> Image.Image:
-    """Return a canvas with a photo at (left, top) as one palette picture."""
+    """Return a canvas with a photo at (left, top) as one palette picture.
+
+    Args:
+        canvas: (H, W) palette indices.
+        photo: RGB.
+        place: (left, top) of the photo on the canvas.
+        cmap: A matplotlib colour map.
+
+    Raises:
+        UnknownNameError: If there is no such colour map.
+    """
     colours = photo.quantize(256 - len(_KEPT), Image.Quantize.FASTOCTREE)
     pixels = photo.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
     left, top = place
@@ -112,7 +122,11 @@ def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def _tile(values: Floats, size: tuple[int, int]) -> Indices:
     """Return a map enlarged, or reduced, to (width, height) without smoothing."""
-    indices = scale(values[None], Normalize.CHANNEL).indices[0]
+    return enlarge(scale(values[None], Normalize.CHANNEL).indices[0], size)
+
+
+def enlarge(indices: Indices, size: tuple[int, int]) -> Indices:
+    """Return (H, W) palette indices enlarged, or reduced, to (width, height), not smoothed."""
     rows = np.arange(size[1]) * indices.shape[0] // size[1]
     columns = np.arange(size[0]) * indices.shape[1] // size[0]
     tile: Indices = indices[rows[:, None], columns]
@@ -198,12 +212,39 @@ def draw_overlay(
     return _below(head, Image.fromarray(result.round().astype(np.uint8)))
 
 
+def lay_over(pictures: Sequence[Image.Image], values: Floats, cmap: str) -> list[NDArray[np.uint8]]:
+    """Return maps laid over pictures of one size, all on one scale, each (H, W, 3) RGB.
+
+    Args:
+        pictures: RGB.
+        values: (T, H, W), one map for each.
+        cmap: A matplotlib colour map.
+    """
+    laid = []
+    for picture, share in zip(pictures, _shares(values), strict=True):
+        heat, smooth = _coloured(share, picture.size, cmap)
+        pixels = np.asarray(picture, dtype=np.float32)
+        laid.append(_blend(pixels, heat, smooth).round().astype(np.uint8))
+    return laid
+
+
 def _heat(values: Floats, size: tuple[int, int], cmap: str) -> tuple[Floats, Floats]:
     """Return the map's colours, (H, W, 3) in 0 to 255, and its height, (H, W) in 0 to 1."""
+    return _coloured(_shares(values), size, cmap)
+
+
+def _shares(values: Floats) -> NDArray[np.float32]:
     finite = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
     extent = float(finite.max() - finite.min()) or 1.0
-    share = Image.fromarray((finite - finite.min()) / extent)
-    smooth = np.asarray(share.resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    shares: NDArray[np.float32] = (finite - finite.min()) / np.float32(extent)
+    return shares
+
+
+def _coloured(
+    shares: NDArray[np.float32], size: tuple[int, int], cmap: str
+) -> tuple[Floats, Floats]:
+    resized = Image.fromarray(shares).resize(size, Image.Resampling.BICUBIC)
+    smooth = np.asarray(resized).clip(0, 1)
     colours = rgb_table(cmap)[np.rint(smooth * 199).astype(np.uint8)]
     return colours.astype(np.float32), smooth
 

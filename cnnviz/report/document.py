@@ -110,13 +110,20 @@ def field_entry(field: ReceptiveField | None) -> dict[str, object] | None:
     """Return a receptive field as the documents have it."""
     if field is None:
         return None
-    return {
+    entry: dict[str, object] = {
         "size": list(field.size),
         "stride": [plain_number(step) for step in field.stride],
         "start": list(field.start),
         "global": field.is_global,
         "aligned": field.aligned,
     }
+    if field.time is not None:
+        entry["time"] = {
+            "size": field.time.size,
+            "stride": plain_number(field.time.stride),
+            "start": field.time.start,
+        }
+    return entry
 
 
 def plain_number(value: Fraction) -> int | float:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cnnviz.errors import UnknownNameError
+from cnnviz.feeding import frame_count
 from cnnviz.models import LoadedModel
 from cnnviz.report.document import SCHEMA_VERSION, field_entry, field_texts
 from cnnviz.report.table import tables
@@ -42,6 +43,12 @@ def _part(record: LayerRecord, name: str) -> Cell:
     return "x".join(map(str, value)) if isinstance(value, list) else value  # type: ignore[return-value]
 
 
+def _frames(record: LayerRecord) -> str:
+    """Return how many frames a unit reads, and how many it is to the next unit; empty for none."""
+    time = record.receptive_field and record.receptive_field.time
+    return f"{time.size}/{time.stride}" if time else ""
+
+
 def _short(count: int) -> str:
     """Return a count in at most six characters."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
@@ -64,6 +71,7 @@ COLUMNS: dict[str, Column] = {
     "stride": Column(
         "stride", lambda r: field_texts(r.receptive_field)[1], lambda r: _part(r, "stride")
     ),
+    "time": Column("frames", lambda r: _frames(r), lambda r: _frames(r) or None),
     "start": Column("start", lambda r: str(_part(r, "start") or "–"), lambda r: _part(r, "start")),
     "global": Column(
         "global", lambda r: "yes" if _part(r, "global") else "", lambda r: _part(r, "global")
@@ -128,6 +136,7 @@ class LayersReport:
             "model": self.model.name,
             **self.model.asked,
             "input_shape": [1, self.model.preprocess.channels, rows, columns],
+            "frames": frame_count(self.model.module),
             "totals": {"params": whole.params, "macs": whole.macs},
             "layers": [layer_entry(record) for record in self.chosen],
             "never_ran": self.never_ran,
@@ -144,11 +153,13 @@ class LayersReport:
 
     def tables(self, columns: Sequence[str]) -> list[Table]:
         """Return one row per layer, with fewer of the usual columns for narrow terminals."""
-        shown = [COLUMNS[name] for name in columns]
+        usual = tuple(columns) == DEFAULT_COLUMNS
+        clips = usual and any(_frames(record) for record in self.chosen)
+        shown = [COLUMNS[name] for name in (*columns, *(("time",) if clips else ()))]
         rows = [{column.title: column.text(record) for column in shown} for record in self.chosen]
         # Columns that were asked for stay, however narrow the terminal is.
-        usual = tuple(columns) == DEFAULT_COLUMNS
-        return tables(rows, ("mult-adds", "params", "type", "stride") if usual else ())
+        spare = ("mult-adds", "params", "type", "frames", "stride")
+        return tables(rows, spare if usual else ())
 
     def totals(self) -> str:
         """Return the line below the table."""
@@ -156,8 +167,12 @@ class LayersReport:
         rows, columns = self.model.preprocess.input_size
         return (
             f"{self.model.name}: {whole.params:,} parameters, {whole.macs:,} multiply-adds "
-            f"for an input of 1×{self.model.preprocess.channels}×{rows}×{columns}"
+            f"for an input of 1×{self.model.preprocess.channels}×{rows}×{columns}{self._frames()}"
         )
+
+    def _frames(self) -> str:
+        count = frame_count(self.model.module)
+        return f" in {count} frames" if count > 1 else ""
 
     def notes(self) -> list[str]:
         """Return what else is to be said: fields that are unknown, and modules that never ran."""

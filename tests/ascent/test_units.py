@@ -125,8 +125,33 @@ def test_a_softmax_is_looked_through():
 
 
 def test_a_network_without_classes_is_told_so():
-    with pytest.raises(UsageError, match="1x2x6x6 is no list of classes"):
-        last_layer(trace(nn.Sequential(nn.Conv2d(3, 2, 3)), 8))
+    with pytest.raises(UsageError, match="1x2x36 is no list of classes"):
+        last_layer(trace(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(2)), 8))
+
+
+def test_classes_that_have_a_map_each_are_those_of_the_whole_head():
+    class Head(nn.Module):
+        """Adds up two maps, as the lite head for segmentation does."""
+
+        def __init__(self):
+            super().__init__()
+            self.low, self.high = nn.Conv2d(4, 5, 1), nn.Conv2d(4, 5, 1)
+
+        def forward(self, x):
+            return self.low(x) + self.high(x)
+
+    class Segmentation(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.classifier = nn.Conv2d(3, 4, 3), Head()
+            self.aux_classifier = nn.Conv2d(4, 5, 1)
+
+        def forward(self, x):
+            x = self.backbone(x)
+            return {"out": self.classifier(x), "aux": self.aux_classifier(x)}
+
+    records = trace(Segmentation(), 16)
+    assert records[last_layer(records)].label == "classifier"
 
 
 @pytest.mark.parametrize(

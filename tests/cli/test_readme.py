@@ -72,7 +72,7 @@ def prepare(line, folder):
         shutil.copytree(PROJECT / name, folder / name)
     line = re.sub(r"\s#.*", "", line)
     cat = PROJECT / "sample_images" / "cat.jpg"
-    for name in re.findall(r"[\w/]+\.(?:jpg|png)\b", line):
+    for name in re.findall(r"[\w/]+\.(?:jpg|png|gif)\b", line):
         if not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(cat, folder / name)

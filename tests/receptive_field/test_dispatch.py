@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
-from toys import Toy, conv, seeded
+from toys import Toy, compared, conv, seeded
 
-from cnnviz.receptive_field.rules import CONSTANT, RULES
+from cnnviz.receptive_field.rules import CONSTANT, PICKED, RULES
 from cnnviz.tracer import LayerRecord, trace
 
 Function = Callable[[Tensor], Tensor]
@@ -38,7 +39,6 @@ def size_after(function: Function) -> tuple[int, int] | None:
         (lambda x: torch.linalg.inv(x), "linalg_inv_ex"),
         (lambda x: x.kthvalue(2, dim=1, keepdim=True).values.expand_as(x), "kthvalue"),
         (lambda x: x.index_select(3, torch.arange(10, device=x.device)), "index_select"),
-        (lambda x: x[:, :, torch.arange(10, device=x.device)], "index"),
         (lambda x: torch.fft.fft2(x).real, "_fft_c2c"),
         (lambda x: torch.nn.functional.fold(x.flatten(2), (10, 10), 1)
             if x.dim() == 3 else torch.nn.functional.unfold(x, 1).view_as(x), "im2col"),
@@ -63,6 +63,20 @@ def test_a_view_that_splits_rows_says_so() -> None:
     assert reason == "aten::view: a view splits rows or columns, as windows do"
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:, :, torch.arange(10, device=x.device)],
+        lambda x: F.grid_sample(x, x.new_zeros(1, 10, 10, 2), align_corners=False),
+        lambda x: x.topk(10, dim=2).values,
+    ],
+)
+def test_places_that_values_tell_are_unknown_for_good(function: Function) -> None:
+    records = traced(function)
+    assert records["after"].receptive_field is None
+    assert "depends on the values" in (records["after"].reason or "")
+
+
 def writes_a_shifted_view(x: Tensor) -> Tensor:
     x = x.clone()
     x[..., 1:] += x[..., :-1].clone()
@@ -70,15 +84,48 @@ def writes_a_shifted_view(x: Tensor) -> Tensor:
 
 
 def writes_into_memory_from_a_factory(x: Tensor) -> Tensor:
-    canvas = torch.zeros(1, 4, 12, 12, device=x.device)
+    canvas = torch.zeros(len(x), 4, 22, 26, device=x.device, dtype=x.dtype)
     canvas[:, :, 1:-1, 1:-1] = x
     return canvas
 
 
-def writes_into_new_memory(x: Tensor) -> Tensor:
-    canvas = x.new_zeros(1, 4, 12, 12)
-    canvas[:, :, 1:-1, 1:-1] = x
+def writes_a_part_of_a_map_into_new_memory(x: Tensor) -> Tensor:
+    canvas = x.new_zeros(len(x), 4, 22, 26)
+    canvas[:, :, 2:9, 5:] = x[:, :, :7, 1:22]
     return canvas
+
+
+def writes_into_one_channel(x: Tensor) -> Tensor:
+    canvas = x.new_zeros(x.shape)
+    canvas[:, 1].copy_(x[:, 0])
+    return canvas
+
+
+def looks_again_at_written_memory(x: Tensor) -> Tensor:
+    memory = torch.zeros(len(x), 4, 20, 25, device=x.device, dtype=x.dtype)
+    memory[..., 1:] = x
+    return memory[..., :-1]
+
+
+def adds_behind_a_class_token(x: Tensor) -> Tensor:
+    tokens = x.flatten(2).transpose(1, 2)
+    tokens = torch.cat((tokens.new_zeros(len(x), 1, 4), tokens), dim=1)
+    tokens[:, 1:] += x.flip(3).flatten(2).transpose(1, 2)
+    return tokens[:, 1:].transpose(1, 2).reshape(x.shape)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        writes_a_shifted_view, writes_into_memory_from_a_factory,
+        writes_a_part_of_a_map_into_new_memory, writes_into_one_channel,
+        looks_again_at_written_memory, adds_behind_a_class_token,
+    ],
+)  # fmt: skip
+def test_what_is_written_through_slices_is_followed(function: Function) -> None:
+    network = Toy(lambda net, x: function(net.before(x)), before=conv(3, 4, 3, padding=1))
+    records = compared(seeded(lambda: network), (20, 24))
+    assert records["end"].receptive_field is not None
 
 
 def overwrites_a_part_with_zero(x: Tensor) -> Tensor:
@@ -93,10 +140,16 @@ def overwrites_a_part_with_a_constant_map(x: Tensor) -> Tensor:
     return x
 
 
-def looks_again_at_written_memory(x: Tensor) -> Tensor:
-    memory = torch.zeros(1, 4, 10, 11, device=x.device)
-    memory[..., 1:] = x
-    return memory[..., :-1]
+def writes_through_a_turned_view(x: Tensor) -> Tensor:
+    canvas = x.new_zeros(1, 12, 12, 4)
+    canvas.permute(0, 3, 1, 2)[:, :, 1:-1, 1:-1] = x
+    return canvas.permute(0, 3, 1, 2)
+
+
+def overwrites_what_was_there_with_a_result(x: Tensor) -> Tensor:
+    y = x.flip(3)
+    torch.add(x[:, :, :9], 1, out=y[:, :, :9])
+    return y
 
 
 def adds_through_a_flattened_view(x: Tensor) -> Tensor:
@@ -114,9 +167,9 @@ def adds_into_a_list(x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "function",
     [
-        writes_a_shifted_view, writes_into_memory_from_a_factory, writes_into_new_memory,
         overwrites_a_part_with_zero, overwrites_a_part_with_a_constant_map,
-        looks_again_at_written_memory, adds_through_a_flattened_view, adds_into_a_list,
+        adds_through_a_flattened_view, adds_into_a_list, writes_through_a_turned_view,
+        overwrites_what_was_there_with_a_result,
     ],
 )  # fmt: skip
 def test_what_is_written_through_a_view_is_never_silently_wrong(function: Function) -> None:
@@ -191,7 +244,9 @@ def test_every_name_has_a_rule_or_is_constant_but_not_both() -> None:
 
 def test_names_in_the_table_are_operators_of_torch() -> None:
     composite = {"relu6", "contiguous"}
-    unknown = [n for n in (*RULES, *CONSTANT) if not hasattr(torch.ops.aten, n)]
+    names = [name.rpartition("::") for name in (*RULES, *CONSTANT, *PICKED)]
+    rooms = [(getattr(torch.ops, room or "aten"), name) for room, _, name in names]
+    unknown = [name for room, name in rooms if not hasattr(room, name)]
     assert set(unknown) <= composite
 
 
