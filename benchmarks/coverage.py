@@ -71,12 +71,14 @@ def words(command: str, name: str, out: Path) -> list[str]:
     """Return the command line that is tried; the heavy ones see a small picture and few layers."""
     model = ["-m", name, "--json", "-q"]
     heavy = [*model, "-w", "none", "--device", "cpu", "-o", str(out), *small_size(name)]
+    # The first convolution of optical flow sees both pictures at once.
+    layer = "context_encoder.layer1" if kind_of(name) == "optical_flow" else "first"
     return {
         "layers": ["layers", *model],
         "rf": ["rf", str(PHOTO), *model, "-o", str(out)],
-        "maps": ["maps", str(PHOTO), *heavy, "-l", "first,stages", "--channels", "0-3"],
+        "maps": ["maps", str(PHOTO), *heavy, "-l", "first,stages", "--channels", "0,1"],
         "filters": ["filters", *heavy, "--channels", "0-7"],
-        "maximize": ["maximize", *heavy, "-l", "first", "--channels", "0", "--steps", "2"],
+        "maximize": ["maximize", *heavy, "-l", layer, "--channels", "0", "--steps", "2"],
     }[command]
 
 

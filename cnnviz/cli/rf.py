@@ -202,7 +202,7 @@ def _verified(
 
     size = network.preprocess.input_size
     records = [unit.record for unit in units]
-    with output.progress("verify", steps(size)) as advance:
+    with output.progress("verify", steps(network.module, size)) as advance:
         measured = probe(network.module, records, size, on_step=advance)
     found = {r.label: disagreement(r, measured[r.label]) for r in records}
     checked = [replace(unit, verified=found[unit.record.label] is None) for unit in units]

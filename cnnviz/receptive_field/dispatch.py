@@ -157,7 +157,8 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 continue  # as Python does at the end of `x[1:] += y`
             others = any(field is not before for field in operands)
             if others or (read and operator.rule is not pointwise):
-                self._taint(tensor, self._write_through(operator, tensor))
+                added = isinstance(before, Field) and operator.rule is pointwise
+                self._taint(tensor, self._write_through(tensor, added=added))
 
     def _remember(self, tensor: Tensor, view: "_View") -> None:
         self._views = {
@@ -165,10 +166,15 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         }
         self._views[id(tensor)] = (TensorWeakRef(tensor), view)
 
-    def _write_through(self, operator: "_Operator", written: Tensor) -> list[Tensor]:
-        """Tell those that a tensor is a view of what was written to it; return them.
+    def _write_through(self, written: Tensor, *, added: bool) -> list[Tensor]:
+        """Tell those that a tensor is a view of what was written to it.
 
-        The tensor comes first in the result, and that which is no view of another last.
+        Args:
+            written: The tensor.
+            added: Whether it still reads what it read before, too.
+
+        Returns:
+            The tensor, what it is a view of, what that is a view of, and so on.
         """
         chain = [written]
         while (known := self._views.get(id(chain[-1]))) is not None:
@@ -176,13 +182,14 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if reference.ref() is not chain[-1]:
                 break
             before, part = self.field(view.of), self.field(chain[-1])
-            self._know(view.of, _put_back(operator, view, before, part))
+            self._know(view.of, _put_back(view, before, part, added))
             chain.append(view.of)
         return chain
 
     def _taint(self, written: Tensor, told: Sequence[Tensor]) -> None:
         storage = written.untyped_storage()
-        alone = told[-1].numel() * written.element_size() == storage.nbytes()
+        whole = told[-1].numel() * written.element_size() == storage.nbytes()
+        alone = whole and not told[-1]._is_view()
         for reference, _ in list(self._fields.values()):
             tensor = reference()
             if tensor is None or any(tensor is one for one in told):
@@ -220,14 +227,13 @@ def _same_memory(one: Tensor, other: Tensor) -> bool:
     ) == (other.storage_offset(), other.shape, other.stride())
 
 
-def _put_back(operator: "_Operator", view: _View, before: Field, part: Field) -> Field:
+def _put_back(view: _View, before: Field, part: Field, added: bool) -> Field:
     """Return what a tensor reads after a view of it was written to."""
     shape = view.of.shape
     if before.unknown or part.unknown:
         return _unknown(shape, before.unknown or part.unknown or "")
     # What is added to is still read; what is replaced is not, and no rule follows that.
-    replaced = before.reads_input and operator.rule is not pointwise
-    if replaced or before.beside or part.beside:
+    if (before.reads_input and not added) or before.beside or part.beside:
         return _unknown(shape, _TAINTED)
     try:
         placed = PUT_BACK[view.operator](before, part, view.arguments)

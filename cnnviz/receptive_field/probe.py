@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnviz.errors import ModelError
-from cnnviz.feeding import feed
+from cnnviz.feeding import feed, frame_count
 from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
 from cnnviz.maps import as_stills
@@ -76,13 +76,13 @@ def probe(
     return {record.label: Measured(rows[record.label], columns[record.label]) for record in records}
 
 
-def steps(input_size: tuple[int, int]) -> int:
+def steps(module: nn.Module, input_size: tuple[int, int]) -> int:
     """Return how many forward passes a probe takes."""
-    return sum(-(-side // _batch(input_size)) for side in input_size)
+    return sum(-(-side // _batch(module, input_size)) for side in input_size)
 
 
-def _batch(input_size: tuple[int, int]) -> int:
-    return max(_PIXELS // (input_size[0] * input_size[1]), 1)
+def _batch(module: nn.Module, input_size: tuple[int, int]) -> int:
+    return max(_PIXELS // (input_size[0] * input_size[1] * frame_count(module)), 1)
 
 
 class _OneChannel(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -124,7 +124,7 @@ def _probe_axis(
 
     # Noise, because some networks divide by what is zero for an even picture.
     noise = torch.rand((3, *input_size), generator=torch.Generator().manual_seed(0)).double()
-    batch = _batch(input_size)
+    batch = _batch(module, input_size)
     for start in range(0, pixels, batch):
         group = range(start, min(start + batch, pixels))
         pictures = noise.repeat(len(group), 1, 1, 1)

@@ -67,7 +67,7 @@ def test_a_view_that_splits_rows_says_so() -> None:
     "function",
     [
         lambda x: x[:, :, torch.arange(10, device=x.device)],
-        lambda x: F.grid_sample(x, x.new_zeros(1, 10, 10, 2)),
+        lambda x: F.grid_sample(x, x.new_zeros(1, 10, 10, 2), align_corners=False),
         lambda x: x.topk(10, dim=2).values,
     ],
 )
@@ -140,6 +140,18 @@ def overwrites_a_part_with_a_constant_map(x: Tensor) -> Tensor:
     return x
 
 
+def writes_through_a_turned_view(x: Tensor) -> Tensor:
+    canvas = x.new_zeros(1, 12, 12, 4)
+    canvas.permute(0, 3, 1, 2)[:, :, 1:-1, 1:-1] = x
+    return canvas.permute(0, 3, 1, 2)
+
+
+def overwrites_what_was_there_with_a_result(x: Tensor) -> Tensor:
+    y = x.flip(3)
+    torch.add(x[:, :, :9], 1, out=y[:, :, :9])
+    return y
+
+
 def adds_through_a_flattened_view(x: Tensor) -> Tensor:
     x = x.clone()
     x.flatten(2).add_(x.flip(3).flatten(2))
@@ -156,7 +168,8 @@ def adds_into_a_list(x: Tensor) -> Tensor:
     "function",
     [
         overwrites_a_part_with_zero, overwrites_a_part_with_a_constant_map,
-        adds_through_a_flattened_view, adds_into_a_list,
+        adds_through_a_flattened_view, adds_into_a_list, writes_through_a_turned_view,
+        overwrites_what_was_there_with_a_result,
     ],
 )  # fmt: skip
 def test_what_is_written_through_a_view_is_never_silently_wrong(function: Function) -> None:

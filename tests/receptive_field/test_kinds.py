@@ -31,7 +31,7 @@ def clip_toy(run: Callable[[Toy, Tensor], Tensor] | None = None) -> nn.Module:
             run or (lambda net, x: net.pool(net.second(net.norm(net.first(x))))),
             first=nn.Conv3d(3, 4, (3, 5, 3), stride=(2, 1, 2), padding=(1, 2, 0)),
             norm=nn.BatchNorm3d(4),
-            second=nn.Conv3d(4, 4, (2, 3, 3), dilation=(2, 1, 1)),
+            second=nn.Conv3d(4, 4, (2, 3, 3), dilation=(1, 1, 2)),
             pool=nn.MaxPool3d((2, 3, 2), stride=(1, 2, 2), padding=(1, 1, 0)),
         )
     )
@@ -80,7 +80,7 @@ def test_the_frames_that_a_unit_reads_are_those_that_turn_it_nan() -> None:
     for i, frames in enumerate(measured):
         first = int(time.stride * i + time.start)
         assert frames == [f for f in range(first, first + time.size) if 0 <= f < 16]
-    assert (time.stride, len(measured)) == (Fraction(2), 7)
+    assert (time.stride, len(measured)) == (Fraction(2), 8)
 
 
 def test_a_video_transformer_has_maps_of_tokens_over_time() -> None:
@@ -145,14 +145,18 @@ def test_a_detector_of_ones_own_tells_its_size() -> None:
 ELSEWHERE = ("keypointrcnn", "maskrcnn_resnet50_fpn", "raft", "swin", "maxvit", "ssd", "mvit")
 
 
+DETECTORS = ("fasterrcnn", "maskrcnn", "keypointrcnn", "retinanet", "fcos", "ssd")
+
+
 def hold_to_published(name: str) -> None:
     meta = get_model_weights(name).DEFAULT.meta
     whole = trace(name)[-1]
-    if not name.startswith("quantized_"):
-        # Quantization takes batch normalisation into the convolutions before it.
+    if not name.startswith(("quantized_", *DETECTORS)):
+        # Quantization takes batch normalisation into the convolutions before it, and pretrained
+        # detectors do not train theirs.
         assert whole.params == meta["num_params"]
     if not name.startswith(ELSEWHERE):
-        assert whole.macs / 1e9 == pytest.approx(meta["_ops"], rel=0.01)
+        assert whole.macs / 1e9 == pytest.approx(meta["_ops"], rel=0.01, abs=0.0006)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +186,8 @@ def test_quantized_layers_have_the_fields_and_work_of_the_plain_network(
     assert len(convolutions) > 40
     for label in convolutions:
         found, wanted = quantized[label], expected[label]
-        assert found.receptive_field == wanted.receptive_field, found.reason
+        if found.grid != (1, 1):  # one unit has no next one, whose distance is anything
+            assert found.receptive_field == wanted.receptive_field, found.reason
         assert (found.output_shape, found.macs) == (wanted.output_shape, wanted.macs)
 
 

@@ -135,5 +135,5 @@ def test_steps_are_counted_as_they_are_told() -> None:
     records = [r for r in trace(network, SIZE) if r.name == "end"]
     told: list[None] = []
     probe(network, records, SIZE, on_step=lambda: told.append(None))
-    assert len(told) == steps(SIZE)
-    assert steps((224, 224)) == 2 * 28
+    assert len(told) == steps(nn.Identity(), SIZE)
+    assert steps(nn.Identity(), (224, 224)) == 2 * 28
