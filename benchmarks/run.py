@@ -1,8 +1,8 @@
 """All comparisons with other tools in one go: `python benchmarks/run.py`.
 
-Runs the programs beside this one, one after the other, each in a process of its own, and prints one
-table. With `--write` the table, the machine and the versions go to `benchmarks/RESULTS.md`. It takes
-about half an hour on two cores; nothing else should run. `--only layers rf` runs a part.
+Runs the programs beside this one, one after the other, each in a process of its own, and prints
+one table. With `--write` the table, the machine and the versions go to `benchmarks/RESULTS.md`.
+Nothing else should run meanwhile. `--only layers rf` runs a part.
 
 The tools to compare with are installed apart from cnnviz, which needs none of them:
 
@@ -102,9 +102,9 @@ def main() -> None:
     if options.write:
         day = datetime.now(UTC).date().isoformat()
         parts = [
-            f"# Beside other tools\n\nWritten by `python benchmarks/run.py --write` on {day}. Ratios "
-            "are of runs in turn on the same machine; the larger, the better, but where the aim "
-            f"says \"at most\".\n\n{table(rows)}\n{machine()}\n\n{versions()}\n",
+            f"# Beside other tools\n\nWritten by `python benchmarks/run.py --write` on {day}. "
+            "Ratios are of runs in turn on the same machine; the larger, the better, but where the "
+            f"aim says \"at most\".\n\n{table(rows)}\n{machine()}\n\n{versions()}\n",
             *(
                 f"\n## {name}.py {' '.join(PROGRAMS[name])}\n\n```\n{text.strip()}\n```\n"
                 for name, text in printed.items()

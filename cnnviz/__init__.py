@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cnnviz.ascent.api import maximize as maximize
+    from cnnviz.ascent.run import Maximized as Maximized
     from cnnviz.errors import CnnvizError as CnnvizError
     from cnnviz.hooks import capture as capture
     from cnnviz.models import LoadedModel as LoadedModel
@@ -24,6 +25,7 @@ _HOMES = {
     "CnnvizError": "cnnviz.errors",
     "LayerRecord": "cnnviz.tracer",
     "LoadedModel": "cnnviz.models",
+    "Maximized": "cnnviz.ascent.run",
     "capture": "cnnviz.hooks",
     "feature_grid": "cnnviz.pictures",
     "load_model": "cnnviz.models",
@@ -35,6 +37,7 @@ __all__ = [
     "CnnvizError",
     "LayerRecord",
     "LoadedModel",
+    "Maximized",
     "capture",
     "feature_grid",
     "load_model",

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, check_names, is_checkpoint
 from cnnviz.errors import CnnvizError, ModelError, UsageError
 from cnnviz.factories import tell_cause
-from cnnviz.feeding import detector_size
+from cnnviz.feeding import detector_size, input_dtype, memory_format
 from cnnviz.images import Preprocess
 from cnnviz.sources import Source, find_source
 
@@ -29,19 +29,33 @@ class LoadedModel:
 
     Attributes:
         module: The network, in eval mode, on `device`.
-        preprocess: What its weights expect to be done to a photo.
+        preprocess: What its weights expect to be done to a photo: `input_size` as (rows, columns)
+            in pixels; `mean` and `std` of red, green and blue in [0, 1].
         classes: Names of what its last layer tells apart, by number; None where unknown.
         name: What the user typed for it.
         weights: Which weights it has: "none", torchvision's name, or a checkpoint's path.
         device: Where it is.
+
+    Example:
+        >>> import cnnviz
+        >>> model = cnnviz.load_model("demo", device="cpu", input_size=(128, 160))
+        >>> model.preprocess.input_size, model.classes[:2]
+        ((128, 160), ('horizontal stripes', 'vertical stripes'))
     """
 
-    module: nn.Module
+    module: nn.Module = field(repr=False)
     preprocess: Preprocess
-    classes: tuple[str, ...] | None
+    classes: tuple[str, ...] | None = field(repr=False)
     name: str
     weights: str
     device: torch.device
+
+    def place(self, pictures: Tensor) -> Tensor:
+        """Return pictures, (N, C, H, W), or frames, on the network's device and in its numbers."""
+        kind = input_dtype(self.module)
+        if pictures.ndim == 5:
+            return pictures.to(self.device, kind)
+        return pictures.to(self.device, kind, memory_format=memory_format(self.device))
 
 
 def load_model(
@@ -69,9 +83,14 @@ def load_model(
 
     Raises:
         UnknownNameError: If the model, the factory or the weights do not exist.
-        UsageError: If the device does not exist here.
+        UsageError: If the device does not exist here; it lists those that do.
         ModelError: If the network cannot be built.
         WeightsError: If the weights cannot be downloaded, read, or fitted.
+
+    Example:
+        >>> import cnnviz
+        >>> cnnviz.load_model("resnet18", weights="none", device="cpu").preprocess.input_size
+        (224, 224)
     """
     check_names(name, weights, device)
     place = find_device(device)
@@ -85,23 +104,36 @@ def load_model(
             module = _load_checkpoint(Path(weights), name, source)
         else:
             module = _build(name, source)
-    return _loaded(name, source, _channels_last(module.to(place)), place, _pair(input_size))
+    placed = _laid_out(module.to(place), place)
+    return _loaded(name, source, placed, place, _pair(input_size))
 
 
-def _channels_last(module: nn.Module) -> nn.Module:
-    """Return a network whose weights have channels last in memory.
-
-    Convolutions on a CPU take a quarter less time so. Weights of 3-d ones have no such format.
-    """
+def _laid_out(module: nn.Module, place: torch.device) -> nn.Module:
+    # Weights of 3-d convolutions have no channels-last format.
     if not any(tensor.ndim == 5 for tensor in module.parameters()):
-        module.to(memory_format=torch.channels_last)
+        module.to(memory_format=memory_format(place))
     return module
+
+
+def as_loaded(module: nn.Module, input_size: int | tuple[int, int] | None = None) -> LoadedModel:
+    """Return any network as it is, with what is usual for pictures: ImageNet's mean and std.
+
+    Args:
+        module: The network; it is neither moved nor put into eval mode.
+        input_size: Side, or (rows, columns), of its input; None for 224.
+    """
+    size = _pair(input_size) or (224, 224)
+    tensors = [*module.parameters(), *module.buffers()]
+    place = tensors[0].device if tensors else torch.device("cpu")
+    name = type(module).__name__
+    return LoadedModel(module, Preprocess(size, size), None, name, "default", place)
 
 
 def load_structure(
     name: str = DEMO,
     weights: str = "default",
     *,
+    device: str = "auto",
     input_size: int | tuple[int, int] | None = None,
 ) -> LoadedModel:
     """Return a network for its structure alone: its weights have shapes and no values.
@@ -111,14 +143,16 @@ def load_structure(
     Args:
         name: As for `load_model`.
         weights: As for `load_model`; names only what the input size depends on.
+        device: As for `load_model`; it must exist, and nothing goes there.
         input_size: As for `load_model`.
 
     Raises:
         CnnvizError: As `load_model` does.
     """
+    check_names(name, weights, device)
+    find_device(device)
     if is_checkpoint(weights):
         return load_model(name, weights, device="cpu", input_size=input_size)
-    check_names(name, weights, "cpu")
     with _quiet_and_seeded(0):
         source = find_source(name, weights, _pair(input_size), structure=True)
         module = _build_hollow(name, source)
@@ -216,7 +250,9 @@ def find_device(device: str) -> torch.device:
     Raises:
         UsageError: If this machine lacks it; it lists those that exist.
     """
-    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    # A driver that is too old still counts its devices.
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cuda = [f"cuda:{i}" for i in range(count)]
     existing = [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
     if device == "auto":
         return torch.device(existing[0])

@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from cnnviz.catalog import checkpoint_names
+from cnnviz.choices import Precision
 from cnnviz.errors import UsageError
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.images import Box
-from cnnviz.maps import as_stills
+from cnnviz.maps import as_stills, computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import SHARES, Effective
@@ -87,8 +88,12 @@ def strongest_units(
         place = int(strength.argmax())
         return place // strength.shape[1], place % strength.shape[1]
 
-    with torch.inference_mode(), observe(model.module, list(by_label), keep, stop=True) as found:
-        feed(model.module, picture.to(model.device))
+    with (
+        torch.inference_mode(),
+        computing_in(Precision.FP32, model.device),
+        observe(model.module, list(by_label), keep, stop=True) as found,
+    ):
+        feed(model.module, model.place(picture))
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from cnnviz import __version__
@@ -231,7 +232,8 @@ def _digest(model: LoadedModel) -> str:
     for name, tensor in _weights(model.module):
         plain = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-        digest.update(plain.numpy().tobytes())
+        # As bytes, because numpy has no bfloat16.
+        digest.update(plain.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -16,8 +16,17 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
+from cnnviz.compiled import original, uncompiled
 from cnnviz.errors import ModelError
-from cnnviz.feeding import Form, as_arguments, feed, form_of, frame_count, input_channels
+from cnnviz.feeding import (
+    Form,
+    as_arguments,
+    feed,
+    form_of,
+    frame_count,
+    input_channels,
+    input_dtype,
+)
 from cnnviz.kernels import has_packed_weight, type_of
 from cnnviz.layout import Axes, Layout, LayoutReader, maps_layout
 from cnnviz.models import LoadedModel, load_structure, uncollected
@@ -40,8 +49,15 @@ class LayerRecord:
         layout: How to look at the output.
         params: Numbers in the module's parameters; those that a leaf call before had not counted.
         macs: Multiply-adds of the call, for one picture.
-        receptive_field: What the output's units read of the input; None where unknown.
+        receptive_field: What the output's units read of the input: its `size`, `stride` and
+            `start`, each (rows, columns) in pixels; None where unknown.
         reason: Why the receptive field is None.
+
+    Example:
+        >>> import cnnviz
+        >>> first, *_ = cnnviz.trace("resnet18")
+        >>> first.label, first.type, first.output_shape, first.params, first.macs
+        ('conv1', 'Conv2d', (1, 64, 112, 112), 9408, 118013952)
     """
 
     name: str
@@ -91,12 +107,20 @@ def trace(
     Args:
         model: A name as for `load_model`, a `LoadedModel`, or any network that takes an
             (N, C, H, W) tensor, C as its first convolution says.
-        input_size: Side, or (rows, columns), of the picture; None for what the weights of a named
-            or loaded model were made for, and 224 for a module.
+        input_size: Side, or (rows, columns), of the picture, in pixels; None for what the weights
+            of a named or loaded model were made for, and 224 for a module.
 
     Raises:
         UnknownNameError: If there is no such model.
         ModelError: If the forward pass fails; it names the last layer that ran.
+
+    Example:
+        >>> import cnnviz
+        >>> records = cnnviz.trace("resnet50", input_size=224)
+        >>> records[-1].output_shape
+        (1, 1000)
+        >>> [record.receptive_field.size for record in records if record.name == "layer4"]
+        [(427, 427)]
     """
     if isinstance(model, str):
         model = load_structure(model, input_size=input_size)
@@ -124,18 +148,20 @@ def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerR
     Raises:
         ModelError: If the forward pass fails; it names the last layer that ran.
     """
-    try:
-        with uncollected():
-            return _trace_meta(module, input_size)
-    except Exception:
-        # A forward pass that looks at values, or makes tensors of its own on another device,
-        # cannot run on meta. Whatever else is wrong fails in the real pass too, and is told.
-        return _trace_real(module, input_size)
+    module = original(module)
+    with uncompiled():
+        try:
+            with uncollected():
+                return _trace_meta(module, input_size)
+        except Exception:
+            # A forward pass that looks at values, or makes tensors of its own on another device,
+            # cannot run on meta. Whatever else is wrong fails in the real pass too, and is told.
+            return _trace_real(module, input_size)
 
 
 def _trace_meta(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     hollow = {name: tensor.to("meta") for name, tensor in _with_values(module)}
-    picture = torch.empty(_shape(module, input_size), device="meta", dtype=_dtype(module))
+    picture = torch.empty(_shape(module, input_size), device="meta", dtype=input_dtype(module))
     recorder = _Recorder(picture, form_of(module), on_meta=True)
     with _attributes_kept(module), recorder.watching(module):
         if hollow:
@@ -170,7 +196,7 @@ def _with_values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
-    picture = torch.zeros(_shape(module, input_size), device=device, dtype=_dtype(module))
+    picture = torch.zeros(_shape(module, input_size), device=device, dtype=input_dtype(module))
     recorder = _Recorder(picture, form_of(module))
     with recorder.watching(module):
         try:
@@ -191,10 +217,6 @@ def _shape(module: nn.Module, input_size: tuple[int, int]) -> tuple[int, ...]:
 
 def _written(picture: Tensor) -> str:
     return "x".join(map(str, picture.shape))
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    return next((t.dtype for t in module.parameters() if t.is_floating_point()), torch.float32)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ class Unit:
             before it has a gradient where the layer has none.
     """
 
-    record: LayerRecord
+    record: LayerRecord = field(repr=False)
     channel: int | None
     name: str
     goal: str
@@ -118,7 +118,7 @@ def fitting_size(
 
 
 def _takes(model: LoadedModel, record: LayerRecord, size: tuple[int, int]) -> bool:
-    blank = torch.zeros((1, input_channels(model.module), *size), device=model.device)
+    blank = model.place(torch.zeros((1, input_channels(model.module), *size)))
     try:
         with (
             torch.no_grad(),

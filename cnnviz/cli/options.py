@@ -84,7 +84,8 @@ Device = Annotated[
     str,
     typer.Option(
         "--device", envvar="CNNVIZ_DEVICE", rich_help_panel=_MODEL,
-        help="auto, cpu, cuda, cuda:1 or mps.",
+        help="auto, cpu, cuda, cuda:1 or mps. In float32 a GPU gives what the CPU gives, within "
+        "1e-4 of a layer's largest value.",
     ),
 ]  # fmt: skip
 Seed = Annotated[

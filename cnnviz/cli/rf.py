@@ -103,7 +103,7 @@ def rf(
                 for one in weights
             ]  # fmt: skip
         else:
-            networks = [load_structure(model, weights[0], input_size=size)]
+            networks = [load_structure(model, weights[0], device=device, input_size=size)]
         network = networks[-1]
         records = trace_module(network.module, network.preprocess.input_size)
         chosen = [records[i] for i in select_layers(patterns, records)]

@@ -281,7 +281,7 @@ class ReceptiveField:
     start: tuple[int, int]
     is_global: bool
     aligned: bool
-    branches: tuple[Branch, ...]
+    branches: tuple[Branch, ...] = field(repr=False)
     time: TimeField | None = None
 
     @property

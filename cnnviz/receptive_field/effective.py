@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz.feeding import as_fed, feed, frame_count
+from cnnviz.choices import Precision
+from cnnviz.feeding import feed, frame_count
 from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
-from cnnviz.maps import as_stills
+from cnnviz.maps import as_stills, computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.tracer import LayerRecord
 
@@ -90,18 +91,20 @@ def effective_fields(
     by_label = {record.label: record for record in records}
     total = {label: np.zeros(model.preprocess.input_size) for label in units}
     for batch in torch.split(pictures, _batch(model)):
-        source = as_fed(batch, model.device).requires_grad_()
+        source = model.place(batch).requires_grad_()
 
         def keep(label: str, output: Tensor) -> Tensor:
             # A copy, because a later layer may overwrite the output in place.
             row, column = units[label]
             return as_stills(output, by_label[label].layout)[:, :, row, column].sum()
 
-        with torch.enable_grad(), observe(model.module, list(units), keep, stop=True) as scores:
-            feed(model.module, source)
-        for label, score in scores.items():
-            (gradient,) = torch.autograd.grad(score, source, retain_graph=True)
-            total[label] += gradient.abs().cpu().double().sum(dim=(0, 1)).numpy()
+        with torch.enable_grad(), computing_in(Precision.FP32, model.device):
+            with observe(model.module, list(units), keep, stop=True) as scores:
+                feed(model.module, source)
+            for label, score in scores.items():
+                (gradient,) = torch.autograd.grad(score, source, retain_graph=True)
+                # To the CPU first: Apple's GPUs have no float64.
+                total[label] += gradient.abs().cpu().double().sum(dim=(0, 1)).numpy()
     return {
         label: Effective(_shares(heat), _centre(by_label[label], units[label]))
         for label, heat in total.items()

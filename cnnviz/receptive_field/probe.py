@@ -68,7 +68,8 @@ def probe(
             "the fields of a quantized network cannot be measured: its 8-bit numbers have no NaN. "
             "Measure the same network without quantization"
         )
-    twin = copy.deepcopy(module).double().cpu()
+    # To the CPU first: Apple's GPUs have no float64.
+    twin = copy.deepcopy(module).cpu().double()
     by_axis = []
     for dim in (2, 3):
         by_axis.append(_probe_axis(twin, records, input_size, dim, on_step))
