@@ -25,8 +25,8 @@ def capture(module: nn.Module, layers: str | Sequence[str]) -> Iterator[dict[str
 
     Each output is a detached copy on the CPU, of the layer's own shape and dtype, taken before a
     later layer can overwrite it in place; of a list, a dict or a dataclass it is the first tensor,
-    and a quantized one is the numbers that it stands for.
-    A second forward pass replaces the first; a pass begins with a call of `module` itself.
+    and of a quantized layer the numbers that its integers stand for. A second forward pass
+    replaces the first; a pass begins with a call of `module` itself.
     Gradients, modes and random numbers are what they are without, and no hook stays on any exit.
     A network that `torch.compile` was given runs uncompiled inside the block.
 

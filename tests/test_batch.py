@@ -323,6 +323,8 @@ def test_the_batch_is_as_large_as_its_copies_allow(
     monkeypatch.setattr(batch, "_BATCH_BYTES", 5 * copies + 1)
     assert batch._batch_size(work) == 5
     assert batch._batch_size(job(model, tmp_path, earlier=(model,))) == 2
+    monkeypatch.setattr(batch, "_BATCH_PIXELS", 4 * 8 * 8 + 1)
+    assert batch._batch_size(work) == 4
     monkeypatch.setattr(batch, "_BATCH_BYTES", 1)
     assert batch._batch_size(work) == 1
 

@@ -5,7 +5,15 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
-from cnnviz.feeding import Form, as_arguments, feed, form_of, frame_count, input_channels
+from cnnviz.feeding import (
+    Form,
+    as_arguments,
+    feed,
+    form_of,
+    frame_count,
+    input_channels,
+    unresized,
+)
 from cnnviz.tracer import first_tensor
 
 
@@ -49,3 +57,32 @@ def test_the_channels_of_video_networks_are_those_of_their_convolution() -> None
 def test_a_convolution_that_makes_three_channels_of_one_stands_in_front() -> None:
     assert input_channels(nn.Sequential(nn.Conv2d(1, 3, 1), nn.Conv2d(3, 8, 3))) == 1
     assert input_channels(nn.Sequential(nn.Conv2d(1, 6, 1), nn.Conv2d(3, 1, 3))) == 3
+
+
+class GeneralizedRCNNTransform(nn.Module):
+    """Enlarges pictures as torchvision's module of this name does, by which it is known."""
+
+    def forward(self, pictures: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack([self.resize(picture)[0] for picture in pictures])
+
+    def resize(self, picture: torch.Tensor, target: object = None) -> tuple[torch.Tensor, object]:
+        return nn.functional.interpolate(picture[None], size=(80, 80))[0], target
+
+
+class Detector(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.transform = GeneralizedRCNNTransform()
+
+    def forward(self, pictures: list[torch.Tensor]) -> torch.Tensor:
+        seen: torch.Tensor = self.transform(pictures)
+        return seen
+
+
+def test_a_detector_sees_pictures_at_their_own_size_only_while_it_is_asked_to() -> None:
+    network, picture = Detector(), torch.rand(2, 3, 16, 24)
+    attributes = dict(network.transform.__dict__)
+    with unresized(network):
+        torch.testing.assert_close(feed(network, picture), picture)
+    assert network.transform.__dict__ == attributes
+    assert first_tensor(feed(network, picture)).shape == (2, 3, 80, 80)

@@ -208,3 +208,21 @@ def test_classes_are_found_by_number_and_name(as_model: LoadToy) -> None:
         find_target(model, "4")
     with pytest.raises(UsageError, match="have no names; give a number, 0 to 3"):
         find_target(model, "tabby")
+
+
+def test_gradients_of_a_clip_are_those_of_autograd_at_each_moment(as_model: LoadToy) -> None:
+    torch.manual_seed(0)
+    first, last = nn.Conv3d(3, 4, 3, padding=1), nn.Linear(4, 2)
+    network = nn.Sequential(first, nn.AdaptiveAvgPool3d(1), nn.Flatten(), last)
+    model = as_model(network)
+    clips = torch.rand(2, 3, 16, 8, 8)
+    plans, _ = plan_layers(model, ["0"], parse_channels("all"), Reduce.NONE)
+    target = find_target(model, "1")
+    found = add_gradients(model, clips, look(model, clips, plans), target)
+    # Each of the places has the same share of the mean.
+    expected = last.weight[1].detach().numpy()[:, None, None, None] / (16 * 8 * 8)
+    for (maps,) in found:
+        assert maps.gradient is not None
+        np.testing.assert_allclose(
+            maps.gradient.values, np.broadcast_to(expected, (4, 16, 8, 8)), rtol=1e-4
+        )

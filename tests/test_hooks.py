@@ -338,6 +338,19 @@ def test_the_second_call_is_counted_by_its_inputs_too() -> None:
     assert (seen["relu"].item(), seen["relu#2"].item()) == (3.0, 1.0)
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_quantized_outputs_are_the_numbers_that_they_stand_for() -> None:
+    class Quantizing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.quantize_per_tensor(x, 0.5, 10, torch.quint8)
+
+    network = nn.Sequential(Quantizing())
+    with capture(network, ["0"]) as activations:
+        network(torch.tensor([[0.26, -9.0, 3.0]]))
+    # Steps of a half, and nothing below -10 steps.
+    assert activations["0"].tolist() == [[0.5, -5.0, 3.0]]
+
+
 def pair() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 2, 3))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
-from cnnviz.kernels import as_filters, type_of, used_weight
+from cnnviz.kernels import as_filters, is_quantized, type_of, used_weight
 
 
 def filters_of(module: nn.Module) -> Tensor:
@@ -113,3 +113,10 @@ def test_quantized_weights_are_dequantized() -> None:
 
 def test_half_precision_becomes_single() -> None:
     assert filters_of(nn.Conv2d(3, 2, 3).bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_a_network_with_one_quantized_layer_is_quantized() -> None:
+    quantized = torch.ao.nn.quantized.Linear(3, 2)
+    assert is_quantized(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sequential(quantized)))
+    assert not is_quantized(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Linear(3, 2)))

@@ -310,3 +310,28 @@ def test_maps_of_clips_keep_their_frames(as_model: LoadToy) -> None:
     assert kept.mean.shape == (14, 8, 8)
     np.testing.assert_allclose(kept.mean, expected.mean(dim=0).numpy(), atol=1e-6)
     np.testing.assert_allclose(kept.values, expected.numpy(), atol=1e-6)
+
+
+def test_outputs_of_which_it_is_not_known_whose_they_are_are_an_error(as_model: LoadToy) -> None:
+    class PerProposal(nn.Module):
+        """Gives one map for one picture, and three for two."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x if len(x) == 1 else torch.cat([x, x[:1]])
+
+    model = as_model(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), PerProposal()))
+    with pytest.raises(ModelError, match="1 gave 3 outputs for 2 pictures"):
+        see(model, ["1"])
+
+
+def test_the_strongest_channels_of_a_clip_are_those_over_all_moments(as_model: LoadToy) -> None:
+    torch.manual_seed(0)
+    model = as_model(nn.Sequential(nn.Conv3d(3, 6, 3, padding=1)))
+    clips = torch.rand(2, 3, 16, 8, 8)
+    found = see(model, ["0"], "top:2", pictures=clips)
+    with torch.inference_mode():
+        outputs = model.module(clips).numpy()
+    for (kept,), output in zip(found, outputs, strict=True):
+        expected = np.argsort(-output.mean(axis=(1, 2, 3)))[:2]
+        assert list(kept.channels) == expected.tolist()
+        np.testing.assert_allclose(kept.values, output[expected], atol=1e-6)

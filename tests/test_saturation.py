@@ -101,3 +101,22 @@ def test_a_layer_is_measured_at_the_bounds_of_its_own_module(as_model: LoadToy) 
         assert clipped.at_bounds == ((-0.25, expected[0]), (0.5, expected[1]))
         assert [bound for bound, _ in tanh.at_bounds] == [-1.0, 1.0]
         assert tanh.saturated_fraction == 0
+
+
+class Quantized(nn.Module):
+    """Has the scale and zero point of a layer of torch.ao.nn.quantized."""
+
+    def __init__(self, scale: float, zero_point: int) -> None:
+        super().__init__()
+        self.scale, self.zero_point = scale, zero_point
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(("zero_point", "ends"), [(100, {-50.0, 77.5}), (0, {127.5})])
+def test_a_quantized_layer_ends_where_its_eight_bits_do(zero_point: int, ends: set[float]) -> None:
+    integers = torch.tensor([0, 1, 128, 254, 255], dtype=torch.uint8)
+    quantized = torch._make_per_tensor_quantized_tensor(integers, 0.5, zero_point)
+    bounds = bounds_of(Quantized(0.5, zero_point))
+    assert {bound.value for bound in bounds} == ends
+    reached = torch.stack([bound.reached(quantized.dequantize()) for bound in bounds]).any(0)
+    assert reached.tolist() == [zero_point > 0, False, False, False, True]

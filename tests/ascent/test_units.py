@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -187,3 +189,13 @@ def test_random_numbers_are_the_units_own(colours, records):
     assert unit.generator(1, "start").initial_seed() not in seeds
     assert unit.generator(0, "moves").initial_seed() not in seeds
     assert unit.generator(0, "start").initial_seed() in seeds
+
+
+def test_pictures_for_networks_that_take_any_size_are_not_huge(resnet):
+    size = (800, 800)
+    assert picture_size(resnet["layer1.1.conv2"], size, any_size=True) == (56, 56)
+    record = resnet["layer3.1.conv2"]
+    wide = replace(record, receptive_field=replace(record.receptive_field, size=(211, 471)))
+    assert picture_size(wide, size, any_size=True) == (224, 256)
+    assert picture_size(wide, size) == (224, 480)
+    assert picture_size(resnet["fc"], size, any_size=True) == (128, 128)
