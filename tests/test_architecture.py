@@ -31,8 +31,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "feeding", "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks", "saturation",
-        "statistics", "diagnosis", "maps", "gradients", "filters",
+        "feeding", "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks",
+        "saturation", "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
@@ -46,7 +46,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "report.layers", "report.maps", "report.filters", "report.maximize", "report.rf",
     ),
     (
-        "cli.exit_codes", "cli.output", "cli.options", "cli.layers", "cli.maps", "cli.filters",
+        "cli.exit_codes", "cli.complaints", "cli.output", "cli.options", "cli.layers", "cli.maps",
+        "cli.filters",
         "cli.maximize",
         "cli.rf", "cli",
     ),
@@ -61,7 +62,8 @@ PLACE = {
 # Packages that only these may import.
 ONLY = {
     "typer": {
-        "cli", "cli.filters", "cli.layers", "cli.maps", "cli.maximize", "cli.options", "cli.rf",
+        "cli", "cli.complaints", "cli.filters", "cli.layers", "cli.maps", "cli.maximize",
+        "cli.options", "cli.rf",
     },
     "rich": {
         "cli.output", "report.table", "report.filters", "report.layers", "report.maps",
