@@ -17,7 +17,7 @@ from cnnviz.feeding import feed, input_channels
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes
 from cnnviz.models import LoadedModel
-from cnnviz.selection import ChannelSpec, select_layers
+from cnnviz.selection import ChannelSpec, parse_number, select_layers
 from cnnviz.tracer import LayerRecord
 
 DEFAULT_CHANNELS = "0-8"
@@ -214,8 +214,8 @@ def _numbers(
 
 
 def _number(word: str, classes: tuple[str, ...] | None) -> int:
-    if word.isdecimal():
-        return int(word)
+    if (number := parse_number(word)) is not None:
+        return number
     if classes is None:
         raise UsageError(f"channel {word!r} must be a number: only classes have names")
     folded = [known.lower() for known in classes]
