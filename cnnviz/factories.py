@@ -16,9 +16,10 @@ from typing import Any
 
 from PIL import Image
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from cnnviz.catalog import TIMM, split_factory
-from cnnviz.errors import ModelError, UnknownNameError
+from cnnviz.errors import ModelError, UnknownNameError, tell_cause
 from cnnviz.images import Preprocess
 
 
@@ -68,17 +69,17 @@ def make_network(reference: str, make: Any, arguments: Mapping[str, object]) -> 
             f"{reference} gave a {type(module).__name__}; it must be a torch.nn.Module, "
             "or a function or class that returns one"
         )
+    if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+        raise ModelError(
+            f"{reference} gave a network whose lazy layers have no weights yet; have it run once "
+            "on a batch of pictures before it is returned"
+        )
     return module
 
 
 def takes_num_classes(make: Callable[..., object]) -> bool:
     """Return whether a factory can be asked for a number of classes."""
     return "num_classes" in inspect.signature(make).parameters
-
-
-def tell_cause(error: BaseException) -> str:
-    """Return an exception's type and text."""
-    return f"{type(error).__name__}: {error}"
 
 
 def timm_preprocess(name: str) -> Preprocess:

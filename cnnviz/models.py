@@ -16,8 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, check_names, is_checkpoint
-from cnnviz.errors import CnnvizError, ModelError, UsageError
-from cnnviz.factories import tell_cause
+from cnnviz.errors import CnnvizError, ModelError, UsageError, tell_cause
 from cnnviz.images import Preprocess
 from cnnviz.sources import Source, find_source
 
@@ -80,6 +79,11 @@ def load_model(
             module = _load_checkpoint(Path(weights), name, source)
         else:
             module = _build(name, source)
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise ModelError(
+            f"{name} gave a network whose weights have no values (device meta); build it without "
+            "that device, or give a checkpoint with -w PATH"
+        )
     return _loaded(name, source, _channels_last(module.to(place)), place)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnviz.catalog import checkpoint_names
 from cnnviz.errors import UsageError
-from cnnviz.feeding import feed
+from cnnviz.feeding import feed, running
 from cnnviz.hooks import observe
 from cnnviz.images import Box
 from cnnviz.maps import as_maps
@@ -87,7 +87,11 @@ def strongest_units(
         place = int(strength.argmax())
         return place // strength.shape[1], place % strength.shape[1]
 
-    with torch.inference_mode(), observe(model.module, list(by_label), keep, stop=True) as found:
+    with (
+        running(model.name),
+        torch.inference_mode(),
+        observe(model.module, list(by_label), keep, stop=True) as found,
+    ):
         feed(model.module, picture.to(model.device))
     return found
 

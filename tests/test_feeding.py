@@ -1,12 +1,23 @@
 """In which form networks take their pictures, against what their own forward passes accept."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 from torchvision.models import get_model
 
-from cnnviz.feeding import Form, as_arguments, feed, form_of, frame_count, input_channels
-from cnnviz.tracer import first_tensor
+from cnnviz.errors import ModelError, UsageError
+from cnnviz.feeding import (
+    Form,
+    as_arguments,
+    feed,
+    form_of,
+    frame_count,
+    input_channels,
+    running,
+)
+from cnnviz.tracer import first_tensor, trace_module
 
 
 @pytest.mark.parametrize(
@@ -44,3 +55,21 @@ def test_frames_are_handed_on_as_they_are() -> None:
 
 def test_the_channels_of_video_networks_are_those_of_their_convolution() -> None:
     assert input_channels(nn.Sequential(nn.Conv3d(1, 4, 3))) == 1
+
+
+def test_a_forward_pass_that_ends_the_program_is_an_error() -> None:
+    class Quits(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sys.exit("enough")
+
+    with pytest.raises(RuntimeError, match=r"ends the program \(SystemExit: enough\)"):
+        feed(Quits(), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ModelError, match=r"does not run on an input of 1x3x8x8: .*SystemExit"):
+        trace_module(Quits(), (8, 8))
+
+
+def test_what_fails_while_a_network_runs_names_it() -> None:
+    with pytest.raises(ModelError, match="net fails: KeyError: 'x'"), running("net"):
+        raise KeyError("x")
+    with pytest.raises(UsageError, match=r"^as it is$"), running("net"):
+        raise UsageError("as it is")

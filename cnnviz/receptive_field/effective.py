@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz.feeding import feed
+from cnnviz.feeding import feed, running
 from cnnviz.hooks import observe
 from cnnviz.maps import as_maps
 from cnnviz.models import LoadedModel
@@ -81,19 +81,23 @@ def effective_fields(
     """
     by_label = {record.label: record for record in records}
     total = {label: np.zeros(model.preprocess.input_size) for label in units}
+
+    def keep(label: str, output: Tensor) -> Tensor:
+        # A copy, because a later layer may overwrite the output in place.
+        row, column = units[label]
+        return as_maps(output, by_label[label].layout)[0, :, row, column].sum()
+
     for picture in pictures:
         source = picture[None].to(model.device).requires_grad_()
-
-        def keep(label: str, output: Tensor) -> Tensor:
-            # A copy, because a later layer may overwrite the output in place.
-            row, column = units[label]
-            return as_maps(output, by_label[label].layout)[0, :, row, column].sum()
-
-        with torch.enable_grad(), observe(model.module, list(units), keep, stop=True) as scores:
+        with (
+            running(model.name),
+            torch.enable_grad(),
+            observe(model.module, list(units), keep, stop=True) as scores,
+        ):
             feed(model.module, source)
-        for label, score in scores.items():
-            (gradient,) = torch.autograd.grad(score, source, retain_graph=True)
-            total[label] += gradient[0].abs().sum(dim=0).double().cpu().numpy()
+            for label, score in scores.items():
+                (gradient,) = torch.autograd.grad(score, source, retain_graph=True)
+                total[label] += gradient[0].abs().sum(dim=0).double().cpu().numpy()
     return {
         label: Effective(_shares(heat), _centre(by_label[label], units[label]))
         for label, heat in total.items()
