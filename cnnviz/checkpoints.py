@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -51,6 +50,8 @@ def _read(path: Path) -> object:
         zipped = zipfile.is_zipfile(path)
         if zipped:
             _refuse_programs(path)
+        elif not _is_pickle(path):
+            raise ValueError("it is neither a zip archive nor a pickle")
         # Mapped files are read where they are needed, and not copied first.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except OSError as error:
@@ -60,15 +61,20 @@ def _read(path: Path) -> object:
             f"{path} holds more than weights, and loading that could run code: refused. Save the "
             "weights alone with torch.save(model.state_dict(), PATH), or as safetensors"
         ) from error
-    except (
-        SafetensorError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, LookupError,
-        TypeError,
-    ) as error:  # fmt: skip
+    except WeightsError:
+        raise
+    except Exception as error:  # what the readers raise on damaged bytes has no end
         raise WeightsError(
             f"{path} is not a checkpoint, or damaged: {str(error).splitlines()[0][:200]}"
             if str(error)
             else f"{path} is not a checkpoint, or damaged"
         ) from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Return whether a file begins as every pickle does since Python 2.3."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"
 
 
 def _read_shards(index: Path) -> State:
