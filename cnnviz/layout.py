@@ -21,6 +21,8 @@ class Axes(Enum):
     TOKENS = "NTC"
     CLASS_TOKEN = "N(1+T)C"
     VECTOR = "NC"
+    CLIPS = "NCTHW"
+    CLIPS_LAST = "NTHWC"
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,15 @@ class Layout:
         channels: Number of maps, or length of the vector; 0 where unknown.
         grid: (rows, columns) of one map; None for vectors and where unknown.
         reason: Why the axes are unknown; None where they are known.
+        frames: How many maps in a row each channel has, one per stretch of time; None where there
+            is no axis of time.
     """
 
     axes: Axes | None
     channels: int = 0
     grid: tuple[int, int] | None = None
     reason: str | None = None
+    frames: int | None = None
 
 
 @dataclass
@@ -58,7 +63,7 @@ class LayoutReader:
         Args:
             type_name: The class name of the module that gave the output.
             shape: The output's shape for a batch of one picture.
-            known: MAPS or MAPS_LAST where it is certain which axes are rows and columns.
+            known: The order of the axes where it is certain.
         """
         layout = _maps(shape, known) if known else self._read(type_name, shape)
         self._by_shape[shape] = layout
@@ -77,7 +82,19 @@ class LayoutReader:
             return self._read_tokens(shape)
         if len(shape) == 4:
             return self._read_maps(type_name, shape)
-        return _unknown(shape, "more than two spatial axes")
+        if len(shape) == 5:
+            return self._read_clips(type_name, shape)
+        return _unknown(shape, "more than three spatial axes")
+
+    def _read_clips(self, type_name: str, shape: tuple[int, ...]) -> Layout:
+        if any(word in type_name for word in _CHANNELS_FIRST):
+            return _maps(shape, Axes.CLIPS)
+        if any(layout.frames for layout in self._by_shape.values()):
+            if type_name not in _CHANNELS_LAST and self._is_grid(shape[3:]):
+                return _maps(shape, Axes.CLIPS)
+            if self._is_grid(shape[2:4]):
+                return _maps(shape, Axes.CLIPS_LAST)
+        return _unknown(shape, "no telling which axes are time, rows and columns")
 
     def _read_tokens(self, shape: tuple[int, ...]) -> Layout:
         _, count, channels = shape
@@ -117,10 +134,11 @@ class LayoutReader:
 
 
 def _maps(shape: tuple[int, ...], axes: Axes) -> Layout:
-    _, second, third, fourth = shape
-    if axes is Axes.MAPS:
-        return Layout(axes, second, (third, fourth))
-    return Layout(axes, fourth, (second, third))
+    if axes in (Axes.MAPS_LAST, Axes.CLIPS_LAST):
+        *frames, rows, columns, channels = shape[1:]
+    else:
+        channels, *frames, rows, columns = shape[1:]
+    return Layout(axes, channels, (rows, columns), frames=frames[0] if frames else None)
 
 
 def _unknown(shape: tuple[int, ...], why: str) -> Layout:

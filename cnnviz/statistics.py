@@ -185,7 +185,8 @@ def measure(maps: Tensor, bounds: Sequence[Bound] = ()) -> tuple[list[Statistics
     total = channels * size
     # On a CPU, torch's aminmax, var_mean and count_nonzero take ten times as long as these.
     # Adding zero turns -0.0, which compares as 0.0 and prints otherwise, into 0.0.
-    low, high = (t.double().cpu().numpy() + 0.0 for t in (flat.amin(2), flat.amax(2)))
+    # Apple's GPUs have no float64: what needs it is brought to the CPU first.
+    low, high = (t.cpu().double().numpy() + 0.0 for t in (flat.amin(2), flat.amax(2)))
     measured, positive = [], []
     for i, picture in enumerate(flat):
         nonzero = _count(picture != 0)
@@ -201,7 +202,7 @@ def measure(maps: Tensor, bounds: Sequence[Bound] = ()) -> tuple[list[Statistics
                 )
             )  # fmt: skip
         else:
-            measured.append(_measure_broken(picture.double().cpu().numpy(), there))
+            measured.append(_measure_broken(picture.cpu().double().numpy(), there))
     return measured, positive
 
 
@@ -220,9 +221,10 @@ def _mean_and_squares(picture: Tensor) -> tuple[float, float]:
     near = picture.mean(1)
     apart = picture - near[:, None]
     # What rounding left between `near` and the true means matters where the deviation is small.
-    rest = apart.mean(1).double()
-    means = near.double() + rest
-    within = torch.linalg.vector_norm(apart, dim=1).double().square() - rest * rest * apart.shape[1]
+    rest = apart.mean(1).cpu().double()
+    means = near.cpu().double() + rest
+    norms = torch.linalg.vector_norm(apart, dim=1).cpu().double()
+    within = norms.square() - rest * rest * apart.shape[1]
     between = means.var(correction=0) * picture.numel()
     # Rounding can leave a constant channel a little below zero.
     return float(means.mean()), float(within.clamp(min=0).sum() + between)

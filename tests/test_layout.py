@@ -95,7 +95,8 @@ def test_tokens_in_windows_are_no_picture() -> None:
         ((5,), "no batch axis"),
         ((2, 3), "no batch axis"),
         ((1, 3, 0, 4), "it is empty"),
-        ((1, 3, 4, 4, 4), "more than two spatial axes"),
+        ((1, 3, 4, 4, 4), "no telling which axes are time, rows and columns"),
+        ((1, 3, 4, 4, 4, 4), "more than three spatial axes"),
         ((1, 50, 8), "no layer before has a grid of 50"),
         ((1, 50, 13, 8), "no telling which axes"),
     ],
@@ -115,3 +116,17 @@ def test_an_activation_has_the_layout_of_the_same_shape_before() -> None:
 def test_a_shape_like_the_input_is_a_map_before_any_convolution() -> None:
     layouts = read(("Normalize", (1, 3, 20, 30)), ("Half", (1, 3, 10, 15)), size=(20, 30))
     assert [layout.grid for layout in layouts] == [(20, 30), (10, 15)]
+
+
+def test_a_convolution_over_time_gives_clips_and_what_follows_has_their_grid() -> None:
+    layouts = read(
+        ("Conv3d", (1, 64, 8, 56, 57)),
+        ("ReLU", (1, 64, 8, 56, 57)),
+        ("MaxPool3d", (1, 64, 4, 28, 28)),
+        ("Linear", (1, 4, 28, 28, 96)),
+        ("SwinTransformerBlock", (1, 4, 28, 28, 96)),
+    )
+    assert [layout.axes for layout in layouts] == [Axes.CLIPS] * 3 + [Axes.CLIPS_LAST] * 2
+    assert [layout.frames for layout in layouts] == [8, 8, 4, 4, 4]
+    assert layouts[0] == Layout(Axes.CLIPS, 64, (56, 57), frames=8)
+    assert layouts[-1] == Layout(Axes.CLIPS_LAST, 96, (28, 28), frames=4)

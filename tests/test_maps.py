@@ -218,7 +218,7 @@ def test_layers_that_cannot_be_shown_are_set_aside_with_a_reason(as_model: LoadT
     plans, skipped = plan_layers(model, ["all"], DEFAULT, Reduce.NONE)
     assert [plan.record.label for plan in plans] == ["0"]
     assert [skip.record.label for skip in skipped] == ["1"]
-    assert "more than two spatial axes" in skipped[0].reason
+    assert "no telling which axes are time" in skipped[0].reason
     with pytest.raises(UsageError, match="no layer of 1 can be shown: 1: output 1x1x2x8x8"):
         plan_layers(model, ["1"], DEFAULT, Reduce.NONE)
 
@@ -298,3 +298,13 @@ def test_a_precision_that_the_device_lacks_is_an_error(monkeypatch: pytest.Monke
     check_precision(Precision.FP16, cpu)
     with pytest.raises(UsageError, match="cpu does not compute in bf16; choose from fp32, fp16"):
         check_precision(Precision.BF16, cpu)
+
+
+def test_maps_of_several_frames_are_their_mean(as_model: LoadToy) -> None:
+    torch.manual_seed(0)
+    model = as_model(nn.Sequential(nn.Conv3d(3, 4, (5, 3, 3), padding=(1, 1, 1))))
+    ((kept,),) = see(model, ["0"], pictures=batch(1))
+    clip = batch(1)[:, :, None].expand(-1, -1, 16, -1, -1)
+    with torch.inference_mode():
+        expected = model.module(clip)[0].mean(dim=1)
+    np.testing.assert_allclose(kept.values, expected.numpy(), atol=1e-6)
