@@ -3,6 +3,7 @@
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 import traceback
@@ -32,6 +33,8 @@ class _Boundary(TyperGroup):
         if isinstance(sys.stdout, io.TextIOWrapper):
             # A name that the terminal's encoding lacks is shown escaped, as on stderr.
             sys.stdout.reconfigure(errors="backslashreplace")
+        # It complains where it cannot write to the home folder, of which we need nothing.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
         try:
             code = super().main(words, *rest, **options)
             sys.stdout.flush()

@@ -161,9 +161,9 @@ class TestNames:
         [
             (["map", "a.jpg"], "No such command 'map'. Did you mean 'maps'?"),
             (["maps"], "Missing argument 'INPUT'. INPUT is: Images, folders"),
-            (["a.jpg", "maps"], "'a.jpg'. A command comes first, as in cnnviz maps PHOTO.jpg: la"),
-            (["--json", "layers"], "Options stand behind a command: cnnviz maps PHOTO.jpg"),
-            (["filters", "a.jpg"], "cnnviz filters takes options only."),
+            (["a.jpg", "maps"], " maps PHOTO.jpg: layers, maps, filters"),
+            (["--json", "layers"], " maps PHOTO.jpg --json. "),
+            (["filters", "a.jpg"], " filters takes options only."),
             (["--verison"], "No such option: --verison"),
         ],
     )

@@ -288,6 +288,6 @@ def test_more_frames_than_steps_are_one_for_each_step(cli, tiny):
 
 def test_an_exit_of_1_has_a_reason(cli, tiny):
     words = ("-l", "conv2", "--channels", "0", "--steps", "1", "--size", "16")
-    run = cli("maximize", *tiny, *words, "--lr", "1000")
+    run = cli("maximize", *tiny, *words, "--lr", "1e-30", "--transforms", "none")
     assert run.code == 1
     assert "error: no unit ended higher than it started; try more --steps" in run.stderr

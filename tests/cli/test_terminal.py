@@ -132,6 +132,12 @@ class TestPipes:
         said = "" if into == ">&-" else "error: cannot write to stdout: No space left on device\n"
         assert (done.stderr.decode(), done.returncode) == (said, 1 if said else 0)
 
+    def test_a_home_folder_that_cannot_be_written_is_not_talked_about(self, process, tiny):
+        home = {"HOME": "/proc/nowhere", "XDG_CONFIG_HOME": "", "MPLCONFIGDIR": ""}
+        run = process("filters", *tiny[:2], **home)
+        assert run.code == 0
+        assert not re.search("(?i)matplotlib", run.stderr)
+
     @pytest.mark.parametrize("how", ["--json", "-q"])
     def test_a_reader_that_leaves_is_no_traceback(self, tiny, how):
         with subprocess.Popen(
