@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -68,6 +69,11 @@ def make_network(reference: str, make: Any, arguments: Mapping[str, object]) -> 
         raise ModelError(
             f"{reference} gave a {type(module).__name__}; it must be a torch.nn.Module, "
             "or a function or class that returns one"
+        )
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(
+            f"{reference} gave a TorchScript network, with code of its own, whose layers hooks do "
+            "not reach; return the torch.nn.Module that it was made from"
         )
     if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
         raise ModelError(

@@ -42,9 +42,10 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """A folder with a network, photos, and files that are none."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name in ("CNNVIZ_MODEL", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.setenv("CNNVIZ_DEVICE", "cpu")
+    # Command lines that lost their -m take the small network too, and not seconds.
+    monkeypatch.setenv("CNNVIZ_MODEL", "net.py:tiny")
     before = torch.get_num_threads()
     # The networks are so small that threads would only wait for one another.
     torch.set_num_threads(1)
