@@ -273,6 +273,12 @@ class Preprocess:
         source: Who says so: "weights" (published with them), "model" (its builder's usual weights),
             "timm", "assumed" (nobody), or "options" (the user).
         options: Names of what the user said in place of the source.
+
+    Example:
+        >>> import cnnviz
+        >>> own = cnnviz.Preprocess((28, 28), (32, 32), mean=(0.13,), std=(0.31,), grey=True)
+        >>> own.channels
+        1
     """
 
     input_size: tuple[int, int]

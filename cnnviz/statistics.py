@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,17 +17,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GradientNorms:
-    """Norms of the gradient of a score with respect to a layer's output.
+    """Norms of the gradient of a score with respect to a layer's output; sums are exact.
 
     Attributes:
         pictures: How many were measured.
-        norms: Sum of their norms.
-        relatives: Sum of their norms relative to those at the network's output.
+        norms: Sum of their finite norms.
+        relatives: Sum of those relative to the norms at the network's output.
+        nan: How many norms are NaN.
+        infinite: How many are infinite.
     """
 
     pictures: int
-    norms: float
-    relatives: float
+    norms: Fraction
+    relatives: Fraction
+    nan: int = 0
+    infinite: int = 0
 
     def merge(self, other: "GradientNorms") -> "GradientNorms":
         """Return the norms of both sets of pictures together."""
@@ -36,17 +39,38 @@ class GradientNorms:
             self.pictures + other.pictures,
             self.norms + other.norms,
             self.relatives + other.relatives,
+            self.nan + other.nan,
+            self.infinite + other.infinite,
         )
 
     @property
     def norm(self) -> float:
         """The mean norm."""
-        return self.norms / self.pictures
+        return self._mean(self.norms)
 
     @property
     def relative(self) -> float:
         """The mean norm relative to that at the network's output."""
-        return self.relatives / self.pictures
+        return self._mean(self.relatives)
+
+    def _mean(self, total: Fraction) -> float:
+        if self.nan or self.infinite:
+            return math.nan if self.nan else math.inf
+        return float(total / self.pictures)
+
+
+def gradient_norms(norm: float, at_output: float) -> GradientNorms:
+    """Return the norms of one picture.
+
+    Args:
+        norm: That of the gradient with respect to the layer's output.
+        at_output: That with respect to the network's output, above 0.
+    """
+    if not math.isfinite(norm):
+        return GradientNorms(
+            1, Fraction(0), Fraction(0), int(math.isnan(norm)), int(math.isinf(norm))
+        )
+    return GradientNorms(1, Fraction(norm), Fraction(norm / at_output))
 
 
 @dataclass(frozen=True)
@@ -189,8 +213,10 @@ def measure(maps: Tensor, bounds: Sequence[Bound] = ()) -> tuple[list[Statistics
     low, high = (t.cpu().double().numpy() + 0.0 for t in (flat.amin(2), flat.amax(2)))
     measured, positive = [], []
     for i, picture in enumerate(flat):
-        nonzero = _count(picture != 0)
-        positive.append((nonzero if low[i].min() >= 0 else _count(picture > 0)) / total)
+        # numpy compares five times as fast as torch on a CPU.
+        values = picture.numpy() if picture.device.type == "cpu" else picture
+        nonzero = _count(values != 0)
+        positive.append((nonzero if low[i].min() >= 0 else _count(values > 0)) / total)
         mean, squares = _mean_and_squares(picture)
         there = tuple((bound.value, _count(bound.reached(picture))) for bound in bounds)
         if np.isfinite(mean) and np.isfinite(squares):
@@ -212,8 +238,10 @@ def _sums(values: int, mean: float, deviations: float) -> tuple[Fraction, Fracti
     return values * exact, Fraction(deviations) + values * exact * exact
 
 
-def _count(mask: Tensor) -> int:
-    return int(np.count_nonzero(mask.numpy())) if mask.device.type == "cpu" else int(mask.sum())
+def _count(mask: Tensor | NDArray[np.bool_]) -> int:
+    # Nor does torch count as fast there.
+    plain = mask.numpy() if isinstance(mask, Tensor) and mask.is_cpu else mask
+    return int(mask.sum()) if isinstance(plain, Tensor) else int(np.count_nonzero(plain))
 
 
 def _mean_and_squares(picture: Tensor) -> tuple[float, float]:
@@ -223,8 +251,8 @@ def _mean_and_squares(picture: Tensor) -> tuple[float, float]:
     # What rounding left between `near` and the true means matters where the deviation is small.
     rest = apart.mean(1).cpu().double()
     means = near.cpu().double() + rest
-    norms = torch.linalg.vector_norm(apart, dim=1).cpu().double()
-    within = norms.square() - rest * rest * apart.shape[1]
+    # Not their norm, which takes ten times as long where channels lie side by side in memory.
+    within = apart.square_().sum(1).cpu().double() - rest * rest * apart.shape[1]
     between = means.var(correction=0) * picture.numel()
     # Rounding can leave a constant channel a little below zero.
     return float(means.mean()), float(within.clamp(min=0).sum() + between)
