@@ -93,7 +93,7 @@ class TestInputs:
     @pytest.mark.parametrize(("make", "name", "said"), BROKEN)
     def test_broken_picture_alone(self, cli, tiny, make, name, said):
         make(Path(name))
-        run = cli("maps", name, *tiny)
+        run = cli("maps", name, *tiny, "--quiet")
         assert run.code == FAILED
         assert run.error.startswith(f"error: {name} ")
         assert said in run.error
