@@ -70,7 +70,7 @@ def _entry(
         raise ConfigError(f"{place}: {UnknownNameError('option', written, known)}")
     try:
         content = loader.construct_object(value, deep=True)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # what yaml's types raise on a text that is none of them
         raise ConfigError(f"{place}: {written}: {_one_line(error)}") from error
     option = options[name]
     if option.pairs and isinstance(content, dict):

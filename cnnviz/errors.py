@@ -74,6 +74,15 @@ class UnknownNameError(UsageError):
         super().__init__(f"unknown {kind} {name!r}{_suggest(name, list(known), see)}")
 
 
+def tell_cause(error: BaseException) -> str:
+    """Return the type and text of an exception, which may come from a user's own code."""
+    try:
+        text = str(error)
+    except Exception:  # its own __str__ fails
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def _suggest(name: str, known: list[str], see: str) -> str:
     """Return the closest known names, or all of them when they are few, as the message's end."""
     folded = {candidate.lower(): candidate for candidate in reversed(known)}

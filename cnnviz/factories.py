@@ -16,12 +16,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from cnnviz.catalog import TIMM, split_factory
 from cnnviz.checkpoints import refusing_code
-from cnnviz.errors import ModelError, UnknownNameError, UsageError
+from cnnviz.errors import ModelError, UnknownNameError, UsageError, tell_cause
 from cnnviz.images import Preprocess
 
 
@@ -158,17 +160,22 @@ def make_network(reference: str, make: Any, arguments: Mapping[str, object]) -> 
             f"{reference} gave a {type(module).__name__}; it must be a torch.nn.Module, "
             "or a function or class that returns one"
         )
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(
+            f"{reference} gave a TorchScript network, with code of its own, whose layers hooks do "
+            "not reach; return the torch.nn.Module that it was made from"
+        )
+    if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+        raise ModelError(
+            f"{reference} gave a network whose lazy layers have no weights yet; have it run once "
+            "on a batch of pictures before it is returned"
+        )
     return module
 
 
 def takes_num_classes(make: Callable[..., object]) -> bool:
     """Return whether a factory can be asked for a number of classes."""
     return "num_classes" in _parameters(make).names
-
-
-def tell_cause(error: BaseException) -> str:
-    """Return an exception's type and text."""
-    return f"{type(error).__name__}: {error}"
 
 
 def timm_preprocess(name: str) -> Preprocess:

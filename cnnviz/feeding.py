@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnnviz.errors import CnnvizError, ModelError, tell_cause
+
 # As many as most of torchvision's networks for video were trained on.
 _CLIP = 16
 
@@ -63,8 +65,25 @@ def feed(module: nn.Module, pictures: Tensor) -> object:
     Args:
         module: Any network.
         pictures: As for `as_arguments`.
+
+    Raises:
+        RuntimeError: If the network ends the program; and whatever else it raises.
     """
-    return module(*as_arguments(module, pictures))
+    try:
+        return module(*as_arguments(module, pictures))
+    except SystemExit as error:
+        raise RuntimeError(f"its forward pass ends the program ({tell_cause(error)})") from error
+
+
+@contextmanager
+def running(name: str) -> Iterator[None]:
+    """Tell what fails while a network runs as a `ModelError` that names the network."""
+    try:
+        yield
+    except CnnvizError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{name} fails: {tell_cause(error)}") from error
 
 
 def as_arguments(module: nn.Module, pictures: Tensor) -> tuple[Tensor | list[Tensor], ...]:

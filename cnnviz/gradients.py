@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz.choices import Precision, Reduce
-from cnnviz.errors import ModelError, UnknownNameError, UsageError
+from cnnviz.errors import ModelError, UnknownNameError, UsageError, tell_cause
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
 from cnnviz.layout import Layout
 from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps, computing_in
 from cnnviz.models import LoadedModel
+from cnnviz.selection import parse_number
 from cnnviz.statistics import gradient_norms
 from cnnviz.tracer import first_tensor, trace_module
 
@@ -81,9 +82,10 @@ def find_target(model: LoadedModel, wanted: str | None) -> Target:
         return Target(layout, None)
     numbers = f"0 to {layout.channels - 1}"
     if wanted.isdecimal():
-        if int(wanted) >= layout.channels:
+        number = parse_number(wanted)
+        if number is None or number >= layout.channels:
             raise UsageError(f"{model.name} has no class {wanted}: they are {numbers}")
-        return Target(layout, int(wanted))
+        return Target(layout, number)
     if model.classes is None:
         raise UsageError(f"the classes of {model.name} have no names; give a number, {numbers}")
     names = [name.lower() for name in model.classes]
@@ -115,7 +117,7 @@ def add_gradients(
         try:
             found += _backward(model, batch[part], pictures[part], target)
         except RuntimeError as error:
-            raise ModelError(f"{model.name} gives no gradients: {error}") from error
+            raise ModelError(f"{model.name} gives no gradients: {tell_cause(error)}") from error
     return found
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import struct
+import threading
 import warnings
 import zlib
 from collections import Counter
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnnviz.errors import InputError, UsageError
+from cnnviz.selection import parse_number
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 # Pixels of a resized photo; 100 times as long as wide at the usual sizes.
 _LARGEST = 50_000_000
+# Of a network's input; beyond it the activations of a first layer alone fill a machine.
+_LONGEST_SIDE = 8192
 
 Box = tuple[float, float, float, float]
 
@@ -74,8 +78,7 @@ def _expand(place: Path, exclude: Path | None) -> list[ImageSource]:
         return [ImageSource(place, place.name, error)]
 
     if not os.path.lexists(place):
-        hint = "; download it first" if str(place).startswith(("http:", "https:")) else ""
-        return without(f"{place} does not exist{hint}")
+        return without(_missing(place))
     if not place.is_dir():
         return [ImageSource(place, place.name)]
     try:
@@ -85,6 +88,14 @@ def _expand(place: Path, exclude: Path | None) -> list[ImageSource]:
     if not paths:
         return without(f"no picture in folder {place}; looked for {' '.join(EXTENSIONS)}")
     return [ImageSource(p, p.relative_to(place).as_posix(), folder=place) for p in paths]
+
+
+def _missing(place: Path) -> str:
+    text = str(place)
+    if re.match("(https?|ftp|s3|gs|file):/", text):
+        # As a path, an address has lost one of its slashes.
+        return f"{text.replace(':/', '://', 1)} is an address and not a file; download it first"
+    return f"{text} does not exist"
 
 
 def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
@@ -178,10 +189,12 @@ def decoding(path: Path, part: str = "") -> Iterator[None]:
         InputError: If the file cannot be read, is no picture, is cut short, or is too large.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata and of sizes below its limit; both are fine here.
-            warnings.simplefilter("ignore")
+        with _silence:
             yield
+    except FileNotFoundError as error:
+        raise InputError(_missing(path)) from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder; name a photo") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{part}{path} is not a picture that can be read") from error
     except Image.DecompressionBombError as error:
@@ -190,6 +203,36 @@ def decoding(path: Path, part: str = "") -> Iterator[None]:
         raise InputError(f"{part}{path} cannot be read: {error.strerror or error}") from error
     except _BROKEN as error:
         raise InputError(f"{part}{path} is a broken picture: {error}") from error
+
+
+class _Silence:
+    """No warnings while any thread decodes: Pillow's, of odd metadata and large sizes, are fine.
+
+    `catch_warnings` is not made for threads: one that leaves before another that came later would
+    have the other bring its silence back, for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_silence = _Silence()
 
 
 def _scale(size: tuple[int, int], least: int | None) -> int:
@@ -393,7 +436,10 @@ def parse_input_size(text: str, what: str = "input size") -> tuple[int, int]:
         UsageError: If the text is neither, or a side is not within 1 to 8192.
     """
     parts = text.lower().split("x")
-    sides = [int(part) for part in parts if part.strip().isdecimal()]
-    if len(parts) > 2 or len(sides) != len(parts) or not all(1 <= side <= 8192 for side in sides):
-        raise UsageError(f"{what} {text!r} not understood; write 224 or 224x320 (rows x columns)")
+    sides = [parse_number(part) or 0 for part in parts]
+    if len(parts) > 2 or not all(1 <= side <= _LONGEST_SIDE for side in sides):
+        raise UsageError(
+            f"{what} {text!r} not understood; write 224 or 224x320 (rows x columns), "
+            f"sides of 1 to {_LONGEST_SIDE}"
+        )
     return sides[0], sides[-1]

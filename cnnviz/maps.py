@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz.choices import Precision, Reduce
-from cnnviz.errors import ModelError, UsageError
+from cnnviz.errors import ModelError, UsageError, tell_cause
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes, Layout
@@ -170,7 +170,8 @@ def look(
             feed(model.module, model.place(batch))
     except Exception as error:
         raise ModelError(
-            f"{model.name} failed on a batch of {len(batch)} (--batch-size sets that): {error}"
+            f"{model.name} failed on a batch of {len(batch)} (--batch-size sets that): "
+            f"{tell_cause(error)}"
         ) from error
     if missing := by_label.keys() - kept.keys():
         raise ModelError(f"layers did not run on this batch: {', '.join(sorted(missing))}")

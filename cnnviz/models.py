@@ -16,8 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, check_names, is_checkpoint
-from cnnviz.errors import CnnvizError, ModelError, UsageError
-from cnnviz.factories import tell_cause
+from cnnviz.errors import CnnvizError, ModelError, UsageError, tell_cause
 from cnnviz.feeding import detector_size, input_channels, input_dtype, memory_format
 from cnnviz.images import Preprocess
 from cnnviz.overrides import Overrides
@@ -138,6 +137,11 @@ def load_model(
             module, note = _load_checkpoint(Path(weights), name, source, state_key)
         else:
             module = _build(name, source)
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise ModelError(
+            f"{name} gave a network whose weights have no values (device meta); build it without "
+            "that device, or give a checkpoint with -w PATH"
+        )
     loaded = _loaded(name, source, _laid_out(module.to(place), place), place, classes)
     return replace(loaded, model_args=dict(model_args or {}), state_key=state_key, note=note)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from cnnviz.catalog import checkpoint_names
 from cnnviz.choices import Precision
 from cnnviz.errors import UsageError
-from cnnviz.feeding import feed
+from cnnviz.feeding import feed, running
 from cnnviz.hooks import observe
 from cnnviz.images import Box
 from cnnviz.maps import as_stills, computing_in
@@ -89,6 +89,7 @@ def strongest_units(
         return place // strength.shape[1], place % strength.shape[1]
 
     with (
+        running(model.name),
         torch.inference_mode(),
         computing_in(Precision.FP32, model.device),
         observe(model.module, list(by_label), keep, stop=True) as found,

@@ -14,6 +14,8 @@ from cnnviz.errors import UnknownNameError, UsageError
 WORDS = ("stages", "first", "last", "conv", "pool", "all")
 
 _CONVOLUTION = re.compile(r"Conv(Transpose|ReLU)?[123]d")
+# More than any number here needs; int() itself refuses thousands of digits.
+_MOST_DIGITS = 18
 _POOLING = re.compile(r"(Max|Avg|LP|FractionalMax)Pool[123]d|Adaptive(Max|Avg)Pool[123]d")
 
 
@@ -44,6 +46,12 @@ class LayerCall(Protocol):
 def label(name: str, call: int) -> str:
     """Return how a layer call is written: `conv1`, or `relu#2` for a second call."""
     return name if call == 1 else f"{name}#{call}"
+
+
+def parse_number(text: str) -> int | None:
+    """Return the whole number from 0 that a text is, or None where it is none, or absurdly long."""
+    digits = text.strip()
+    return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
 
 
 def split_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
@@ -137,9 +145,9 @@ def _split_call(pattern: str) -> tuple[str, int | None]:
     name, mark, number = pattern.partition("#")
     if not mark:
         return name, None
-    if not (number.isdecimal() and int(number) >= 1):
+    if not (call := parse_number(number)):
         raise UsageError(f"layer {pattern!r}: a whole number from 1 must follow '#', as in relu#2")
-    return name, int(number)
+    return name, call
 
 
 @dataclass(frozen=True)
@@ -189,16 +197,16 @@ def parse_channels(text: str, *, clipped: bool = False) -> ChannelSpec:
     plain = text.strip().lower()
     if plain == "all":
         return ChannelSpec(text)
-    if re.fullmatch(r"top:[1-9]\d*", plain):
-        return ChannelSpec(text, top=int(plain.removeprefix("top:")))
+    if plain.startswith("top:") and (top := parse_number(plain.removeprefix("top:"))):
+        return ChannelSpec(text, top=top)
     ranges = tuple(_parse_range(part, text) for part in plain.split(","))
     return ChannelSpec(text, ranges=ranges, clipped=clipped)
 
 
 def _parse_range(part: str, text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+))?\s*", part)
-    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-    if first > last:
+    ends = [parse_number(end) for end in part.split("-", 1)]
+    first, last = ends[0], ends[-1]
+    if first is None or last is None or first > last:
         raise UsageError(f"channels {text!r} not understood; write 0-15,31 or all or top:16")
     return first, last
 
@@ -211,7 +219,7 @@ def parse_place(text: str) -> str | tuple[int, int]:
     """
     if text in ("center", "max"):
         return text
-    parts = text.split(",")
-    if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
-        return int(parts[0]), int(parts[1])
+    row, *column = (parse_number(part) for part in text.split(","))
+    if row is not None and len(column) == 1 and column[0] is not None:
+        return row, column[0]
     raise UsageError(f"unit {text!r} not understood; write center, max, or ROW,COLUMN as in 3,4")

@@ -89,14 +89,15 @@ def write_top_images(
         OutputError: If a picture cannot be written.
     """
     channels: list[TopChannel] = []
+    columns = min(max((peaks.most for _, peaks in found), default=0), len(sources))
     remove_leftovers(out / _FOLDER)
     with ThreadPoolExecutor() as pool:
         for plan, peaks in found:
             if plan.record.grid is None or plan.record.receptive_field is None:
                 continue
-            layer = list(_write_layer(model, plan, peaks, sources, out, pool))
+            layer = list(_write_layer(model, plan, peaks, sources, columns, out, pool))
             channels += [channel for channel, _ in layer]
-            write_atomically(out / _FOLDER / plan.file_name, _sheet(model, plan, peaks.most, layer))
+            write_atomically(out / _FOLDER / plan.file_name, _sheet(model, plan, columns, layer))
     return channels
 
 
@@ -105,6 +106,7 @@ def _write_layer(
     plan: LayerPlan,
     peaks: Peaks,
     sources: Sequence[ImageSource],
+    columns: int,
     out: Path,
     pool: ThreadPoolExecutor,
 ) -> Iterator[tuple[TopChannel, Colours]]:
@@ -131,7 +133,7 @@ def _write_layer(
             )
             pictures = [tile for _, tile in mine]
             written.append(pool.submit(_write_channel, model, channel, pictures))
-            yield channel, _small(pictures, peaks.most, side)
+            yield channel, _small(pictures, columns, side)
         for future in written:
             future.result()
 

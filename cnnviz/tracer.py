@@ -17,7 +17,7 @@ from torch.nn.modules.module import (
 )
 
 from cnnviz.compiled import original, uncompiled
-from cnnviz.errors import ModelError
+from cnnviz.errors import ModelError, tell_cause
 from cnnviz.feeding import (
     Form,
     as_arguments,
@@ -157,7 +157,7 @@ def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerR
         try:
             with uncollected():
                 return _trace_meta(module, input_size)
-        except Exception:
+        except (Exception, SystemExit):
             # A forward pass that looks at values, or makes tensors of its own on another device,
             # cannot run on meta. Whatever else is wrong fails in the real pass too, and is told.
             return _trace_real(module, input_size)
@@ -209,7 +209,7 @@ def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRe
             last = recorder.records[-1].label if recorder.records else "none"
             raise ModelError(
                 f"the network does not run on an input of {_written(picture)}: "
-                f"{type(error).__name__}: {error} (last layer that ran: {last})"
+                f"{tell_cause(error)} (last layer that ran: {last})"
             ) from error
     return tuple(recorder.records)
 

@@ -48,7 +48,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "report.layers", "report.maps", "report.filters", "report.maximize", "report.rf",
     ),
     (
-        "cli.exit_codes", "cli.output", "cli.options", "cli.layers", "cli.maps", "cli.filters",
+        "cli.exit_codes", "cli.complaints", "cli.output", "cli.options", "cli.layers", "cli.maps",
+        "cli.filters",
         "cli.maximize",
         "cli.rf", "cli",
     ),
@@ -63,7 +64,8 @@ PLACE = {
 # Packages that only these may import.
 ONLY = {
     "typer": {
-        "cli", "cli.filters", "cli.layers", "cli.maps", "cli.maximize", "cli.options", "cli.rf",
+        "cli", "cli.complaints", "cli.filters", "cli.layers", "cli.maps", "cli.maximize",
+        "cli.options", "cli.rf",
     },
     "rich": {
         "cli.output", "report.table", "report.filters", "report.layers", "report.maps",

@@ -251,6 +251,25 @@ def test_counters_that_old_checkpoints_lack_are_not_missed(network: nn.Module) -
     check_fit(Path("x.pth"), "toy", state, network.state_dict())
 
 
+def test_a_file_that_is_no_pickle_is_not_taken_for_one_with_code(tmp_path: Path) -> None:
+    path = tmp_path / "cat.pth"
+    path.write_bytes(b"\xff\xd8\xff\xe0 JFIF and a cat")
+    with pytest.raises(WeightsError, match="is a picture"):
+        read_state(path)
+
+
+def test_an_old_checkpoint_with_a_wrong_byte_is_damaged(tmp_path: Path, network: nn.Module) -> None:
+    path = tmp_path / "old.pth"
+    torch.save(network.state_dict(), path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    key = str(network[0].weight.untyped_storage()._cdata).encode()
+    assert data.count(key) == 2
+    # The reader finds out by an assert.
+    path.write_bytes(data.replace(key, key[:-1] + b"O", 1))
+    with pytest.raises(WeightsError, match="damaged"):
+        read_state(path)
+
+
 def test_settings_and_scores_beside_the_weights_are_no_obstacle(
     tmp_path: Path, network: nn.Module
 ) -> None:

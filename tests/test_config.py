@@ -56,6 +56,7 @@ def test_an_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
         ("model: [a]", r"model must be text, not \['a'\]"),
         ("model:", "model must be text, not None"),
         ("lr: fast", "lr must be a number"),
+        ("lr: !!timestamp soon", "line 1: lr: "),
         ("layers: [a, [b]]", "layers must be text or a list of them"),
         ("layers: {a: b}", "layers must be text or a list of them"),
     ],

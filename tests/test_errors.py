@@ -3,7 +3,7 @@
 import pytest
 
 from cnnviz import errors
-from cnnviz.errors import CnnvizError, UnknownNameError, UsageError
+from cnnviz.errors import CnnvizError, UnknownNameError, UsageError, tell_cause
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,13 @@ def test_unknown_name_of_many_tells_their_number_and_where_to_see_them() -> None
 
 def test_unknown_name_without_any_known_says_so() -> None:
     assert str(UnknownNameError("factory", "net", [])).endswith("there are none")
+
+
+def test_the_cause_of_an_error_without_words_is_its_type() -> None:
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    assert tell_cause(SilentError()) == "SilentError"
+    assert tell_cause(KeyError()) == "KeyError"
+    assert tell_cause(OSError("full")) == "OSError: full"

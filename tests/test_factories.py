@@ -206,3 +206,19 @@ def test_timm_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match=r"timm cannot be imported: .*pip install timm"):
         load("timm:resnet18")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nn.LazyConv2d(4, 3)", "gave a network whose lazy layers have no weights yet"),
+        ("torch.jit.ScriptModule()", "gave a TorchScript network"),
+        ("nn.Conv2d(3, 4, 3, device='meta')", "gave a network whose weights have no values"),
+    ],
+)
+def test_networks_without_weights_are_told(here: Path, line: str, message: str) -> None:
+    Path("hollow.py").write_text(
+        f"import torch\nfrom torch import nn\ndef f():\n    return {line}\n"
+    )
+    with pytest.raises(ModelError, match=message):
+        load("hollow.py:f")

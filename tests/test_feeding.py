@@ -1,10 +1,13 @@
 """In which form networks take their pictures, against what their own forward passes accept."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 from torchvision.models import get_model
 
+from cnnviz.errors import ModelError, UsageError
 from cnnviz.feeding import (
     Form,
     as_arguments,
@@ -12,9 +15,10 @@ from cnnviz.feeding import (
     form_of,
     frame_count,
     input_channels,
+    running,
     unresized,
 )
-from cnnviz.tracer import first_tensor
+from cnnviz.tracer import first_tensor, trace_module
 
 
 @pytest.mark.parametrize(
@@ -86,3 +90,21 @@ def test_a_detector_sees_pictures_at_their_own_size_only_while_it_is_asked_to() 
         torch.testing.assert_close(feed(network, picture), picture)
     assert network.transform.__dict__ == attributes
     assert first_tensor(feed(network, picture)).shape == (2, 3, 80, 80)
+
+
+def test_a_forward_pass_that_ends_the_program_is_an_error() -> None:
+    class Quits(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sys.exit("enough")
+
+    with pytest.raises(RuntimeError, match=r"ends the program \(SystemExit: enough\)"):
+        feed(Quits(), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ModelError, match=r"does not run on an input of 1x3x8x8: .*SystemExit"):
+        trace_module(Quits(), (8, 8))
+
+
+def test_what_fails_while_a_network_runs_names_it() -> None:
+    with pytest.raises(ModelError, match="net fails: KeyError: 'x'"), running("net"):
+        raise KeyError("x")
+    with pytest.raises(UsageError, match=r"^as it is$"), running("net"):
+        raise UsageError("as it is")

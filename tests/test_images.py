@@ -4,7 +4,9 @@ import contextlib
 import io
 import os
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +182,7 @@ def test_a_text_file_called_png_is_no_picture(tmp_path: Path) -> None:
 def test_an_empty_file_and_a_folder_and_nothing_are_errors(tmp_path: Path) -> None:
     (tmp_path / "x.png").touch()
     for path in (tmp_path / "x.png", tmp_path, tmp_path / "nowhere.png"):
-        with pytest.raises(InputError, match=r"not a picture|cannot be read"):
+        with pytest.raises(InputError, match=r"not a picture|is a folder|does not exist"):
             open_image(path)
 
 
@@ -281,7 +283,7 @@ def test_no_picture_at_all_is_an_error_that_tells_why(tmp_path: Path) -> None:
 def test_a_link_to_nothing_is_a_picture_that_fails_later(tmp_path: Path) -> None:
     os.symlink(tmp_path / "gone.jpg", tmp_path / "link.jpg")
     (source,) = find_images([tmp_path])
-    with pytest.raises(InputError, match=r"link\.jpg cannot be read"):
+    with pytest.raises(InputError, match=r"link\.jpg does not exist"):
         open_image(source.path)
 
 
@@ -361,3 +363,24 @@ def test_a_network_sees_the_same_of_a_jpeg_that_was_reduced(
         apart = abs(seen[0] - seen[1])
         assert apart.mean() < 0.6  # of 255
         assert np.percentile(apart, 99.9) <= 5
+
+
+@pytest.mark.filterwarnings("default")
+def test_threads_that_decode_leave_warnings_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (64, 64)).save(path)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(open_image, [path] * 400))
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize("digits", [4, 5000])
+def test_an_input_size_beyond_all_is_wrong_usage(digits: int) -> None:
+    with pytest.raises(UsageError, match="sides of 1 to 8192"):
+        parse_input_size("9" * digits)
+
+
+def test_an_address_is_told_as_it_was_typed() -> None:
+    with pytest.raises(InputError, match=r"^https://x\.org/a\.jpg is an address .* download it"):
+        open_image(Path("https://x.org/a.jpg"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnviz.errors import UnknownNameError, UsageError
-from cnnviz.selection import WORDS, label, parse_channels, select_layers, split_patterns
+from cnnviz.selection import (
+    WORDS,
+    label,
+    parse_channels,
+    parse_place,
+    select_layers,
+    split_patterns,
+)
 
 
 @dataclass(frozen=True)
@@ -188,3 +196,20 @@ def test_channels_that_mean_nothing_are_repeated_in_the_error(text: str) -> None
 def test_any_channel_text_is_understood_or_wrong_usage(text: str) -> None:
     with contextlib.suppress(UsageError):
         assert set(parse_channels(text, clipped=True).indices(3)) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "understand",
+    [
+        lambda digits: parse_channels(f"0-{digits}"),
+        lambda digits: parse_channels(f"top:{digits}"),
+        lambda digits: parse_place(f"0,{digits}"),
+        lambda digits: split_patterns([f"relu#{digits}"]),
+    ],
+)
+def test_a_number_of_thousands_of_digits_is_wrong_usage(
+    understand: Callable[[str], object],
+) -> None:
+    # int() raises a ValueError of its own for these.
+    with pytest.raises(UsageError):
+        understand("9" * 5000)

@@ -145,3 +145,11 @@ def test_a_photo_that_fails_is_passed_over_and_numbers_stay(
     (folder / "0.png").write_text("no picture")
     found = top_images(as_model(network(), (16, 16)), folder, tmp_path / "out", 11, "0")
     assert {patch.source.key for patch in found[0].patches} == {f"{i}.png" for i in range(1, 11)}
+
+
+def test_more_photos_may_be_asked_for_than_there_are(
+    as_model: LoadToy, folder: Path, tmp_path: Path
+) -> None:
+    model = as_model(network(), (16, 16))
+    found = top_images(model, folder, tmp_path / "out", 10**15, "0")
+    assert [len(channel.patches) for channel in found] == [11] * 4

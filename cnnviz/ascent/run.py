@@ -336,7 +336,7 @@ class _Group:
 
 def _frame_steps(settings: Settings) -> set[int]:
     """Return after which steps pictures are kept, besides the start."""
-    last = settings.frames - 1
+    last = min(settings.frames - 1, settings.steps)
     return {round(i * settings.steps / last) for i in range(1, last + 1)}
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cnnviz.ascent.objectives import View
 from cnnviz.ascent.units import Unit
-from cnnviz.errors import ModelError
+from cnnviz.errors import ModelError, tell_cause
 from cnnviz.feeding import feed, input_channels
 from cnnviz.hooks import observe
 from cnnviz.layout import Layout
@@ -130,7 +130,7 @@ class Scorer:
             usual = "x".join(map(str, self._model.preprocess.input_size))
             raise ModelError(
                 f"{self._model.name} failed on pictures of {size} (--size sets that; the network "
-                f"is made for {usual}): {error}"
+                f"is made for {usual}): {tell_cause(error)}"
             ) from error
         if missing := set(labels) - found.keys():
             raise ModelError(f"layers did not run: {', '.join(sorted(missing))}")

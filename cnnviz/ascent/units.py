@@ -18,7 +18,7 @@ from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes
 from cnnviz.models import LoadedModel
-from cnnviz.selection import ChannelSpec, select_layers
+from cnnviz.selection import ChannelSpec, parse_number, select_layers
 from cnnviz.tracer import LayerRecord
 
 DEFAULT_CHANNELS = "0-8"
@@ -254,8 +254,8 @@ def _numbers(
 
 
 def _number(word: str, classes: tuple[str, ...] | None) -> int:
-    if word.isdecimal():
-        return int(word)
+    if (number := parse_number(word)) is not None:
+        return number
     if classes is None:
         raise UsageError(f"channel {word!r} must be a number: only classes have names")
     folded = [known.lower() for known in classes]

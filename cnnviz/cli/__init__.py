@@ -1,7 +1,10 @@
 """The command line: the Typer app, and the one place where errors become exit codes."""
 
+import errno
 import importlib
 import io
+import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from cnnviz import __version__
+from cnnviz.cli.complaints import complaint
 from cnnviz.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_USAGE
 from cnnviz.errors import CnnvizError, UsageError
 
@@ -22,16 +26,23 @@ class _Boundary(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in words
         options["standalone_mode"] = False
+        for stream in ("stdout", "stderr"):
+            if getattr(sys, stream) is None:  # closed by whoever started us
+                nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it stays open
+                setattr(sys, stream, nowhere)
         if isinstance(sys.stdout, io.TextIOWrapper):
             # A name that the terminal's encoding lacks is shown escaped, as on stderr.
             sys.stdout.reconfigure(errors="backslashreplace")
+        # It complains where it cannot write to the home folder, of which we need nothing.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
         try:
             code = super().main(words, *rest, **options)
+            sys.stdout.flush()
         except CnnvizError as error:
             _say(error, debug)
             code = WRONG_USAGE if isinstance(error, UsageError) else FAILED
         except typer.TyperException as error:
-            _say(error, debug, _complaint(error))
+            _say(error, debug, complaint(error, words))
             code = error.exit_code
         except (KeyboardInterrupt, typer.Abort):
             code = INTERRUPTED
@@ -39,20 +50,16 @@ class _Boundary(TyperGroup):
             # Whoever read our output has gone; Python must not complain when it closes stdout.
             sys.stdout = None
             code = FAILED
+        except OSError as error:
+            # Files have errors of their own; what is left is where stdout goes.
+            if error.errno != errno.ENOSPC:
+                raise
+            _say(error, debug, f"cannot write to stdout: {error.strerror}")
+            sys.stdout = None
+            code = FAILED
         if code == INTERRUPTED:  # also what Typer makes of Ctrl-C inside a command
             print("interrupted", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else DONE)
-
-
-def _complaint(error: typer.TyperException) -> str:
-    """Return what Typer found wrong, and where to read what a command takes."""
-    # The prefix is pydantic's, which checks the values for Typer.
-    said = error.format_message().replace("Value error, ", "")
-    context = getattr(error, "ctx", None)
-    if context is None:
-        return said
-    stop = "" if said.endswith((".", "?", "!")) else "."
-    return f"{said}{stop} {context.command_path} --help tells more."
 
 
 def _say(error: Exception, debug: bool, message: str = "") -> None:

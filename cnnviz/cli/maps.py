@@ -1,5 +1,6 @@
 """`cnnviz maps`: feature maps of photos as PNG grids."""
 
+import io
 import os
 import sys
 from contextlib import nullcontext
@@ -307,8 +308,11 @@ def maps(
 def _paths(inputs: list[str]) -> list[Path]:
     """Return the inputs as paths, `-` replaced by the lines of stdin."""
     paths: list[Path] = []
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Names of files need not be UTF-8.
+        sys.stdin.reconfigure(errors="surrogateescape")
     for text in inputs:
-        lines = (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else [text]
+        lines = (line.rstrip("\r\n") for line in sys.stdin or ()) if text == "-" else [text]
         paths.extend(Path(line) for line in lines if line)
     return paths
 

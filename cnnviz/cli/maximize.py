@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _UNITS, _ASCENT = "Units", "Ascent"
 _DEFAULT_CHANNELS = "0-8"
+# Pictures have values of about 1; what is far beyond overflows.
+_LONGEST_STEP = 1e6
 
 
 def maximize(
@@ -123,8 +125,11 @@ def maximize(
     patterns = split_patterns(layers)
     spec = _parse_units(channels, objective)
     sides = _parse_size(size)
-    if not 0 < lr < float("inf"):
-        raise UsageError(f"--lr {lr} is no length of a step; it must be above 0, such as 0.05")
+    if not 0 < lr <= _LONGEST_STEP:
+        raise UsageError(
+            f"--lr {lr} is no length of a step; it must be above 0, such as 0.05, and at most "
+            f"{_LONGEST_STEP:g}"
+        )
     seen = parse_overrides(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
@@ -250,6 +255,8 @@ def _tell(report: "MaximizeReport", output: "Output", folder: Path, *, as_json: 
     for record in report.skipped:
         output.note(f"skipped {record.label}: {record.layout.reason}")
     output.notes([report.model.note, *report.notes()])
+    if report.failed and not report.interrupted:
+        output.error("no unit ended higher than it started; try more --steps or another --lr")
     files = len(report.results) + len(report.outputs)
     shown = f": {report.outputs[-1]}" if report.outputs else ""
     output.note(f"{files} files in {folder}{shown}")

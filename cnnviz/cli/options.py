@@ -150,7 +150,10 @@ Device = Annotated[
     ),
 ]  # fmt: skip
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, rich_help_panel=_MODEL, help="Of every random choice.")
+    int,
+    typer.Option(
+        "--seed", min=0, max=2**63 - 1, rich_help_panel=_MODEL, help="Of every random choice."
+    ),
 ]
 Layers = Annotated[
     list[str],

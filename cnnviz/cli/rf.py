@@ -8,7 +8,7 @@ import typer
 
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED
-from cnnviz.errors import InputError, UsageError
+from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +80,7 @@ def rf(
     """
     from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder, write_atomically
+    from cnnviz.images import open_image
     from cnnviz.overrides import parse_overrides
     from cnnviz.selection import parse_place, select_layers, split_patterns
 
@@ -96,7 +97,7 @@ def rf(
         raise UsageError("the field is the same with all --weights; compare them with --effective")
     if place == "max" and not images:
         raise UsageError("--at max needs an IMAGE: it is the most active unit on it")
-    photos = _open(images or [])
+    photos = [open_image(Path(path)) for path in images or []]
     check_folder(out)
 
     from cnnviz.cli.output import Output
@@ -176,15 +177,6 @@ def rf(
     raise typer.Exit(FAILED if complaints else DONE)
 
 
-def _open(paths: list[str]) -> "list[Image.Image]":
-    from cnnviz.images import open_image
-
-    for path in paths:
-        if Path(path).is_dir():
-            raise InputError(f"{path} is a folder; name a photo")
-    return [open_image(Path(path)) for path in paths]
-
-
 def _batch(network: "LoadedModel", photos: "list[Image.Image]") -> "torch.Tensor":
     import numpy as np
     import torch
@@ -221,11 +213,13 @@ def _with_effective(
 def _verified(
     network: "LoadedModel", units: "list[Unit]", output: "Output"
 ) -> "tuple[list[Unit], dict[str, str]]":
+    from cnnviz.feeding import running
     from cnnviz.receptive_field.probe import disagreement, probe, steps
 
     size = network.preprocess.input_size
     records = [unit.record for unit in units]
-    with output.progress("verify", steps(network.module, size)) as advance:
+    count = steps(network.module, size)
+    with running(network.name), output.progress("verify", count) as advance:
         measured = probe(network.module, records, size, on_step=advance)
     found = {r.label: disagreement(r, measured[r.label]) for r in records}
     checked = [replace(unit, verified=found[unit.record.label] is None) for unit in units]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz.choices import Precision
-from cnnviz.feeding import feed, frame_count
+from cnnviz.feeding import feed, frame_count, running
 from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.maps import as_stills, computing_in
@@ -98,7 +98,11 @@ def effective_fields(
             row, column = units[label]
             return as_stills(output, by_label[label].layout)[:, :, row, column].sum()
 
-        with torch.enable_grad(), computing_in(Precision.FP32, model.device):
+        with (
+            running(model.name),
+            torch.enable_grad(),
+            computing_in(Precision.FP32, model.device),
+        ):
             with observe(model.module, list(units), keep, stop=True) as scores:
                 feed(model.module, source)
             for label, score in scores.items():

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
+
+from cnnviz.cli import app
 
 FAILED, WRONG_USAGE = 1, 2
 
@@ -56,6 +59,19 @@ class TestInputs:
         run = cli("maps", "nowhere.jpg", *tiny)
         assert (run.code, run.error) == (FAILED, "error: nowhere.jpg does not exist")
 
+    def test_a_photo_whose_name_begins_as_an_option_does(self, cli, tiny):
+        Path("a.jpg").rename("-a.jpg")
+        run = cli("maps", "-a.jpg", *tiny)
+        assert run.code == WRONG_USAGE
+        assert "The file is written ./-a.jpg." in run.error
+        assert cli("maps", "./-a.jpg", *tiny, "-l", "conv1").code == 0
+
+    def test_a_list_on_stdin_may_hold_names_that_are_not_utf8(self, tiny):
+        run = CliRunner().invoke(app, ["maps", "-", *tiny, "-l", "conv1"], input=b"\xff.jpg\na.jpg")
+        assert run.exit_code == FAILED
+        assert "error: \\udcff.jpg does not exist" in run.stderr
+        assert Path("cnnviz-out/a.jpg/conv1.png").is_file()
+
     def test_address_of_a_picture(self, cli, tiny):
         run = cli("maps", "https://example.org/a.jpg", *tiny)
         assert run.code == FAILED
@@ -77,7 +93,7 @@ class TestInputs:
     @pytest.mark.parametrize(("make", "name", "said"), BROKEN)
     def test_broken_picture_alone(self, cli, tiny, make, name, said):
         make(Path(name))
-        run = cli("maps", name, *tiny)
+        run = cli("maps", name, *tiny, "--quiet")
         assert run.code == FAILED
         assert run.error.startswith(f"error: {name} ")
         assert said in run.error
@@ -125,7 +141,10 @@ class TestNames:
             (("--fail-on", "dead=2"), "rule 'dead=2' not understood"),
             (("--device", "gpu"), "unknown device 'gpu'; choose from auto, cpu, cuda"),
             (("--device", "cuda:99"), "no device 'cuda:99' here; choose from auto"),
-            (("--seed", "-1"), "Invalid value for '--seed'"),
+            (("--seed", "-1"), "Invalid value for '--seed': '-1' should be greater than or equal"),
+            (("--seed", "9" * 20), "should be less than or equal to 9223372036854775807"),
+            (("--seed", "one"), "Invalid value for '--seed': 'one' should be a valid integer"),
+            (("--channels", "9" * 5000), "not understood; write 0-15,31"),
             (("--batch-size", "0"), "Invalid value for '--batch-size'"),
             (("--workers", "many"), "Invalid value for '--workers'"),
             (("--laers", "all"), "No such option: --laers (Possible options: --"),
@@ -142,7 +161,10 @@ class TestNames:
         ("words", "said"),
         [
             (["map", "a.jpg"], "No such command 'map'. Did you mean 'maps'?"),
-            (["maps"], "Missing argument 'INPUT'"),
+            (["maps"], "Missing argument 'INPUT'. INPUT is: Images, folders"),
+            (["a.jpg", "maps"], " maps PHOTO.jpg: layers, maps, filters"),
+            (["--json", "layers"], " maps PHOTO.jpg --json. "),
+            (["filters", "a.jpg"], " filters takes options only."),
             (["--verison"], "No such option: --verison"),
         ],
     )

@@ -271,3 +271,23 @@ def test_every_unit_of_the_default_run_ends_higher_than_it_started(cli, here):
     told = document(cli)
     assert len(told["units"]) == 45
     assert all(unit["final"] > unit["start"] for unit in told["units"])
+
+
+def test_a_step_that_would_overflow_is_wrong_usage(cli, tiny):
+    run = cli("maximize", *tiny, "--lr", "1e300")
+    assert run.code == 2
+    assert "--lr 1e+300 is no length of a step" in run.error
+
+
+def test_more_frames_than_steps_are_one_for_each_step(cli, tiny):
+    words = ("-l", "conv2", "--channels", "0", "--steps", "2", "--size", "16")
+    document(cli, *tiny, *words, "--frames", "1000000000000")
+    with Image.open("cnnviz-out/maximize/conv2-ascent.png") as frames:
+        assert frames.n_frames == 3
+
+
+def test_an_exit_of_1_has_a_reason(cli, tiny):
+    words = ("-l", "conv2", "--channels", "0", "--steps", "1", "--size", "16")
+    run = cli("maximize", *tiny, *words, "--lr", "1e-30", "--transforms", "none")
+    assert run.code == 1
+    assert "error: no unit ended higher than it started; try more --steps" in run.stderr

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -122,6 +123,20 @@ class TestPipes:
         assert b"na\\xefve.jpg" in plain.stdout_bytes
         document = CliRunner(charset="ascii").invoke(app, [*words, "--json"])
         assert "naïve.jpg" in document.stdout_bytes.decode("utf-8")
+
+    @pytest.mark.parametrize("into", [">&-", "> /dev/full"])
+    def test_output_that_goes_nowhere_is_no_traceback(self, into):
+        # Lists layers, so that torch is imported once and nothing runs.
+        command = shlex.join([sys.executable, "-m", "cnnviz", "layers", "-l", "conv1"])
+        done = subprocess.run(["sh", "-c", f"{command} {into}"], capture_output=True, check=False)
+        said = "" if into == ">&-" else "error: cannot write to stdout: No space left on device\n"
+        assert (done.stderr.decode(), done.returncode) == (said, 1 if said else 0)
+
+    def test_a_home_folder_that_cannot_be_written_is_not_talked_about(self, process, tiny):
+        home = {"HOME": "/proc/nowhere", "XDG_CONFIG_HOME": "", "MPLCONFIGDIR": ""}
+        run = process("filters", *tiny[:2], **home)
+        assert run.code == 0
+        assert not re.search("(?i)matplotlib", run.stderr)
 
     @pytest.mark.parametrize("how", ["--json", "-q"])
     def test_a_reader_that_leaves_is_no_traceback(self, tiny, how):

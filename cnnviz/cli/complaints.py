@@ -1,0 +1,56 @@
+"""What Typer finds wrong with a command line, told with the value and the way on."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def complaint(error: typer.TyperException, words: Sequence[str]) -> str:
+    """Return what is wrong, and where to read what a command takes.
+
+    Args:
+        error: What Typer raised.
+        words: The command line.
+    """
+    said = _with_value(error)
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return said
+    hints = [said if said.endswith((".", "?", "!")) else f"{said}."]
+    hints += _ways_on(error, context, said, words)
+    return " ".join([*hints, f"{context.command_path} --help tells more."])
+
+
+def _with_value(error: typer.TyperException) -> str:
+    # Pydantic checks the values for Typer; it says what they should be, and not what they are.
+    said = error.format_message().replace("Value error, ", "")
+    checked: Any = error.__cause__
+    if not hasattr(checked, "errors"):
+        return said
+    value = repr(checked.errors()[0]["input"])
+    if "Input should" in said:
+        return said.replace("Input should", f"{value} should")
+    return said if value in said else f"{said}: {value}"
+
+
+def _ways_on(error: Any, context: Any, said: str, words: Sequence[str]) -> Iterator[str]:
+    command = context.command
+    no_option = said.startswith("No such option")
+    if said.startswith("Missing argument"):
+        yield f"{error.param.metavar} is: {error.param.help}"
+    elif said.startswith("Got unexpected") and not _takes_arguments(command):
+        yield f"{context.command_path} takes options only."
+    elif no_option and context.parent is None:
+        yield f"Options stand behind a command: {context.command_path} maps PHOTO.jpg --json."
+    elif said.startswith("No such command") and "Did you mean" not in said:
+        names = ", ".join(command.commands)
+        yield f"A command comes first, as in {context.command_path} maps PHOTO.jpg: {names}."
+    if no_option:
+        dashed = [word for word in words if word.startswith("-") and Path(word).is_file()]
+        yield from (f"The file is written ./{word}." for word in dashed)
+
+
+def _takes_arguments(command: Any) -> bool:
+    return any(parameter.param_type_name == "argument" for parameter in command.params)
