@@ -31,7 +31,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "feeding", "checkpoints", "factories", "sources", "models", "kernels", "tracer", "hooks",
+        "feeding", "checkpoints", "factories", "sources", "models", "lanes", "kernels", "tracer",
+        "hooks",
         "saturation", "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (
