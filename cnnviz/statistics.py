@@ -187,10 +187,9 @@ def measure(maps: Tensor, bounds: Sequence[Bound] = ()) -> tuple[list[Statistics
     # Adding zero turns -0.0, which compares as 0.0 and prints otherwise, into 0.0.
     low, high = (t.double().cpu().numpy() + 0.0 for t in (flat.amin(2), flat.amax(2)))
     measured, positive = [], []
-    for i, picture in enumerate(flat):
-        nonzero = _count(picture != 0)
+    for i, (picture, mean, squares) in enumerate(zip(flat, *_means_and_squares(flat), strict=True)):
+        nonzero = _count(picture)
         positive.append((nonzero if low[i].min() >= 0 else _count(picture > 0)) / total)
-        mean, squares = _mean_and_squares(picture)
         there = tuple((bound.value, _count(bound.reached(picture))) for bound in bounds)
         if np.isfinite(mean) and np.isfinite(squares):
             blank = int(total > 1 and low[i].min() == high[i].max())
@@ -211,21 +210,28 @@ def _sums(values: int, mean: float, deviations: float) -> tuple[Fraction, Fracti
     return values * exact, Fraction(deviations) + values * exact * exact
 
 
-def _count(mask: Tensor) -> int:
-    return int(np.count_nonzero(mask.numpy())) if mask.device.type == "cpu" else int(mask.sum())
+def _count(values: Tensor) -> int:
+    """Return how many values are not zero."""
+    on_cpu = values.device.type == "cpu"
+    return int(np.count_nonzero(values.numpy()) if on_cpu else values.count_nonzero())
 
 
-def _mean_and_squares(picture: Tensor) -> tuple[float, float]:
-    """Return the mean of (C, values), and the sum of the squared deviations from it."""
-    near = picture.mean(1)
-    apart = picture - near[:, None]
+def _means_and_squares(flat: Tensor) -> tuple[list[float], list[float]]:
+    """Return mean and sum of squared deviations of each of (N, C, values)."""
+    sums = []
+    # One picture at a time stays in the processor's cache.
+    for picture in flat:
+        near = picture.mean(1)
+        apart = picture - near[:, None]
+        sums.append(torch.stack([near, apart.mean(1), apart.square_().sum(1)]))
     # What rounding left between `near` and the true means matters where the deviation is small.
-    rest = apart.mean(1).double()
-    means = near.double() + rest
-    within = torch.linalg.vector_norm(apart, dim=1).double().square() - rest * rest * apart.shape[1]
-    between = means.var(correction=0) * picture.numel()
+    near, rest, squares = torch.stack(sums, 1).double().cpu()
+    means = near + rest
+    within = squares - rest.square() * flat.shape[2]
+    between = means.var(dim=1, correction=0) * flat[0].numel()
     # Rounding can leave a constant channel a little below zero.
-    return float(means.mean()), float(within.clamp(min=0).sum() + between)
+    deviations = within.clamp(min=0).sum(1) + between
+    return means.mean(1).tolist(), deviations.tolist()
 
 
 def _measure_broken(values: Floats, at_bounds: tuple[tuple[float, int], ...]) -> Statistics:
