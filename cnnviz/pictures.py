@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class Photo:
     whole: Image.Image | None
     size: tuple[int, int]
 
-    @property
+    @cached_property
     def thumbnail(self) -> Grey:
         """What the network sees, (H, W) grey values of 0 to 255."""
         return np.asarray(self.seen.convert("L"))
