@@ -26,6 +26,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from rows import Row, add_rows_option, seconds, write_rows
+
 PROJECT = Path(__file__).parents[1]
 VGG_LAYERS = (0, 5, 10, 17)
 CHANNELS = 64
@@ -261,29 +263,42 @@ def print_seconds(results: dict[str, list[Times]]) -> None:
         print(f"{name:24}" + "".join(f"{cell:16.2f}" for cell in cells))
 
 
-def print_ratio(said: str, over: list[Times], under: list[Times], part: str) -> None:
-    """Print the median of the ratios of runs in the same round, and their range."""
+def print_ratio(said: str, over: list[Times], under: list[Times], part: str) -> float:
+    """Print the median of the ratios of runs in the same round, and their range; return it."""
     ratios = [a[part] / b[part] for a, b in zip(over, under, strict=True)]
     print(f"{said:52} {median(ratios):6.2f}   ({min(ratios):.2f} to {max(ratios):.2f})")
+    return median(ratios)
 
 
-def report_grid(results: dict[str, list[Times]]) -> None:
+def row(work: str, peer: str, theirs: list[Times], ours: list[Times], part: str,
+        ratio: float, aim: str) -> Row:  # fmt: skip
+    """Return a comparison as a row of the table of all."""
+    took = (seconds(median(times[part] for times in runs)) for runs in (theirs, ours))
+    return Row(work, peer, *took, f"{ratio:.1f}", aim)
+
+
+def report_grid(results: dict[str, list[Times]]) -> Row:
     print("\nOne photo, VGG-16, 4 layers of 64 channels")
     print_seconds(results)
     hand, ours = results["by hand"], results["cnnviz"]
-    print_ratio("rendering: by hand / cnnviz (aim: at least 30)", hand, ours, "rendering")
+    said = "rendering: by hand / cnnviz (aim: at least 30)"
+    ratio = print_ratio(said, hand, ours, "rendering")
     print_ratio("after imports: by hand / cnnviz", hand, ours, "after imports")
     print_ratio("whole process: by hand / cnnviz", hand, ours, "whole process")
+    work = "`maps`: drawing 4 layers of 64 channels of VGG-16"
+    return row(work, "matplotlib, by hand", hand, ours, "rendering", ratio, "30")
 
 
-def report_folder(results: dict[str, list[Times]], count: int) -> None:
+def report_folder(results: dict[str, list[Times]], count: int) -> Row:
     print(f"\n{count} photos, resnet18, 5 layers of 16 channels; by hand nothing is drawn")
     print_seconds(results)
     hand, threads, ours = results.values()
     aim = "after imports: cnnviz / by hand (aim: at most 1.7)"
-    print_ratio(aim, ours, hand, "after imports")
+    ratio = print_ratio(aim, ours, hand, "after imports")
     print_ratio("after imports: cnnviz / by hand, threads", ours, threads, "after imports")
     print_ratio("whole process: cnnviz / by hand", ours, hand, "whole process")
+    work = f"`maps`: {count} photos through ResNet-18, all drawn, over a loop that draws nothing"
+    return row(work, "loop, by hand", hand, ours, "after imports", ratio, "at most 1.7")
 
 
 def main() -> None:
@@ -292,6 +307,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="rounds (default: 5)")
     parser.add_argument("--photos", type=int, default=200, help="in the folder (default: 200)")
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
+    add_rows_option(parser)
     options = parser.parse_args()
     if options.run:
         comparison, contender, photos, out = options.run
@@ -300,14 +316,16 @@ def main() -> None:
     if unknown := set(options.which) - set(COMPARISONS):
         parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(COMPARISONS)}")
     which = options.which or list(COMPARISONS)
+    rows = []
     if "grid" in which:
         photo = PROJECT / "sample_images" / "grace_hopper.jpg"
-        report_grid(compare("grid", photo, options.repeat))
+        rows.append(report_grid(compare("grid", photo, options.repeat)))
     if "folder" in which:
         with tempfile.TemporaryDirectory() as folder:
             make_photos(Path(folder), options.photos)
             results = compare("folder", Path(folder), options.repeat)
-        report_folder(results, options.photos)
+        rows.append(report_folder(results, options.photos))
+    write_rows(options.rows, rows)
 
 
 if __name__ == "__main__":

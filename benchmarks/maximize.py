@@ -23,6 +23,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from rows import Row, add_rows_option, seconds, write_rows
 from torch import Tensor
 
 import cnnviz
@@ -142,15 +143,16 @@ def joined(parts: list[Curve]) -> Curve:
     return whole
 
 
-def report(title: str, curves: dict[str, Curve], aims: dict[str, int]) -> None:
+def report(title: str, curves: dict[str, Curve], aims: dict[str, int]) -> list[Row]:
     """Print seconds and mean activation by steps, and how soon lucent's end was reached."""
+    rows: list[Row] = []
     print(f"\n{title}")
     print(f"{'seconds per unit | mean activation':24}" + "".join(f"{m:>16}" for m in MARKS))
     for name, curve in curves.items():
         cells = (f"{curve.seconds[m]:7.2f} {mean(curve.activations[m]):8.2f}" for m in MARKS)
         print(f"{name:24}" + "".join(f"{cell:>16}" for cell in cells))
     if "lucent" not in curves:
-        return
+        return rows
     theirs = curves["lucent"]
     end = theirs.activations[MARKS[-1]]
     for name, curve in curves.items():
@@ -167,6 +169,11 @@ def report(title: str, curves: dict[str, Curve], aims: dict[str, int]) -> None:
         aim = aims[name.removeprefix("cnnviz ")]
         print(f"{name}: lucent's end reached so many times sooner: {said}; aim: {aim}")
         print(f"{name}: at least lucent's end after 256 steps: {higher} of {len(end)} units")
+        size = name.removeprefix("cnnviz ")
+        took = (seconds(c.seconds[m]) for c, m in ((theirs, MARKS[-1]), (curve, 256)))
+        work = f"`maximize`: a unit of {title}, size {size}, to lucent's end (worst unit)"
+        rows.append(Row(work, "torch-lucent", *took, said.replace("worst ", ""), str(aim)))
+    return rows
 
 
 def main() -> None:
@@ -177,10 +184,11 @@ def main() -> None:
     parser.add_argument("--only", choices=["cnnviz"], help="leave torch-lucent out")
     parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
     parser.add_argument("--json", help="where to write all numbers")
+    add_rows_option(parser)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    kept = {}
+    kept, rows = {}, []
     for network, layers in NETWORKS.items():
         if network[0] not in options.networks:
             continue
@@ -190,9 +198,10 @@ def main() -> None:
             )
             aims = {size: AIMS.get(size, AIMS["224"])[i] for size in options.sizes}
             title = f"{network[0]}, weights {network[1]}, {layer}"
-            report(title, curves, aims)
+            rows += report(title, curves, aims)
             sys.stdout.flush()
             kept[title] = {name: vars(curve) for name, curve in curves.items()}
+    write_rows(options.rows, rows)
     if options.json:
         with open(options.json, "w") as file:
             json.dump(kept, file, indent=1)

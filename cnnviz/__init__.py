@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cnnviz.ascent.api import maximize as maximize
+    from cnnviz.ascent.run import Maximized as Maximized
     from cnnviz.errors import CnnvizError as CnnvizError
     from cnnviz.hooks import capture as capture
+    from cnnviz.images import Preprocess as Preprocess
     from cnnviz.models import LoadedModel as LoadedModel
     from cnnviz.models import load_model as load_model
     from cnnviz.pictures import feature_grid as feature_grid
@@ -24,6 +26,8 @@ _HOMES = {
     "CnnvizError": "cnnviz.errors",
     "LayerRecord": "cnnviz.tracer",
     "LoadedModel": "cnnviz.models",
+    "Maximized": "cnnviz.ascent.run",
+    "Preprocess": "cnnviz.images",
     "capture": "cnnviz.hooks",
     "feature_grid": "cnnviz.pictures",
     "load_model": "cnnviz.models",
@@ -35,6 +39,8 @@ __all__ = [
     "CnnvizError",
     "LayerRecord",
     "LoadedModel",
+    "Maximized",
+    "Preprocess",
     "capture",
     "feature_grid",
     "load_model",

@@ -237,7 +237,7 @@ def _look(
     photos = {i: item for i, item in enumerate(items) if isinstance(item, _Decoded)}
     found: list[Snapshots] = [()] * len(items)
     if photos:
-        batch = np.zeros((len(items), 3, *job.model.preprocess.input_size), np.float32)
+        batch = np.zeros((len(items), *photos[min(photos)].pixels.shape), np.float32)
         for i, item in photos.items():
             batch[i] = item.pixels
         pixels = torch.from_numpy(batch)

@@ -19,7 +19,16 @@ from difflib import get_close_matches
 
 
 class CnnvizError(Exception):
-    """Base of every expected error."""
+    """Base of every expected error.
+
+    Example:
+        >>> import cnnviz
+        >>> try:
+        ...     cnnviz.load_model("resnet19")
+        ... except cnnviz.CnnvizError as error:
+        ...     print(error)
+        unknown model 'resnet19'; did you mean resnet18 or resnet152 or resnet101?
+    """
 
 
 class InputError(CnnvizError):

@@ -96,6 +96,8 @@ def timm_preprocess(name: str) -> Preprocess:
         mean=tuple(told.mean),
         std=tuple(told.std),
         interpolation=Image.Resampling[told.interpolation.upper()],
+        stretch=told.crop_mode == "squash",
+        source=TIMM,
     )
 
 

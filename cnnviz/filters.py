@@ -130,7 +130,6 @@ def _read(model: LoadedModel, name: str, module: nn.Module) -> LayerFilters | No
     if weight is None or values is None or not values.numel():
         return None
     classes = model.classes if model.classes and len(model.classes) == len(values) else None
-    values = values.cpu()
     return LayerFilters(
         name=name,
         type=type_of(module),

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz.choices import Reduce
+from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
-from cnnviz.feeding import as_fed, feed
+from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.layout import Layout
-from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps
+from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps, computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.statistics import GradientNorms
 from cnnviz.tracer import first_tensor, trace_module
@@ -80,7 +80,7 @@ def add_gradients(
 
     Args:
         model: The network.
-        batch: (N, 3, H, W) float32 on the CPU, preprocessed.
+        batch: (N, C, H, W) float32 on the CPU, preprocessed.
         pictures: What its layers gave for each picture of the batch.
         target: The score.
 
@@ -114,8 +114,12 @@ def _backward(
         if output.requires_grad:
             output.register_hook(take)  # type: ignore[no-untyped-call]
 
-    source = as_fed(batch, model.device).requires_grad_()
-    with torch.enable_grad(), observe(model.module, list(layers), watch):
+    source = model.place(batch).requires_grad_()
+    with (
+        torch.enable_grad(),
+        computing_in(Precision.FP32, model.device),
+        observe(model.module, list(layers), watch),
+    ):
         # A copy, because a network may overwrite what it gets in place.
         output = first_tensor(feed(model.module, source.clone()))
         if output is None:
@@ -144,7 +148,7 @@ def _take(
     flat = gradient.float().flatten(1)
     # The squares of what is all but vanished would be zero.
     largest = flat.abs().amax(dim=1, keepdim=True)
-    norms = largest[:, 0] * (flat / torch.where(largest > 0, largest, 1)).norm(dim=1)
+    norms = largest[:, 0] * torch.linalg.vector_norm(flat / largest.where(largest > 0, 1), dim=1)
     return norms.tolist(), [_pick(one, maps[i]) for i, one in enumerate(same)]
 
 

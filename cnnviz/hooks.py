@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from cnnviz.errors import UnknownNameError
+from cnnviz.compiled import original, uncompiled
+from cnnviz.errors import ModelError, UnknownNameError
 from cnnviz.selection import label
 from cnnviz.tracer import first_tensor
 
@@ -19,23 +20,36 @@ class _StopForward(BaseException):
 
 
 @contextmanager
-def capture(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def capture(module: nn.Module, layers: str | Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of `layers` in every forward pass inside the `with` block.
 
-        with cnnviz.capture(network, ["conv1", "layer1.0.relu#2"]) as activations:
-            network(pictures)
-        activations["conv1"]  # (N, C, H, W), as conv1 gave it
-
-    Each output is a detached copy on the CPU, taken before a later layer can overwrite it in
-    place. A second forward pass replaces the first. The module is left as it was on every exit.
+    Each output is a detached copy on the CPU, of the layer's own shape and dtype, taken before a
+    later layer can overwrite it in place; of a list, a dict or a dataclass it is the first tensor.
+    A second forward pass replaces the first; a pass begins with a call of `module` itself.
+    Gradients, modes and random numbers are what they are without, and no hook stays on any exit.
+    A network that `torch.compile` was given runs uncompiled inside the block.
 
     Args:
-        module: Any network; it may be in training.
+        module: Any network, on any device, in training or not. Names in one that
+            DistributedDataParallel wraps begin with `module.`.
         layers: Dotted names; `name#2` is the second call of a module in one forward pass.
+
+    Yields:
+        Activations by layer, (N, C, H, W) for a convolution; a layer that did not run is missing.
 
     Raises:
         UnknownNameError: If the module has no such layer.
+        ModelError: In the forward pass of a DataParallel on several devices.
+
+    Example:
+        >>> import cnnviz, torch
+        >>> network = cnnviz.load_model("demo", device="cpu").module
+        >>> with cnnviz.capture(network, ["conv1", "layer1.0.relu#2"]) as activations:
+        ...     scores = network(torch.zeros(2, 3, 64, 64))
+        >>> activations["conv1"].shape
+        torch.Size([2, 64, 32, 32])
     """
+    layers = [layers] if isinstance(layers, str) else layers
     with observe(module, layers, lambda _, output: output.detach().to("cpu", copy=True)) as kept:
         yield kept
 
@@ -62,15 +76,22 @@ def observe(
     Raises:
         UnknownNameError: If the module has no such layer.
     """
-    wanted = _wanted_calls(module, layers)
+    network = original(module)
+    wanted = _wanted_calls(network, layers)
     kept: dict[str, Kept] = {}
     calls: Counter[str] = Counter()
 
     def start(_module: nn.Module, _inputs: object) -> None:
         calls.clear()
 
-    def watch(name: str) -> Callable[..., None]:
-        def see(_module: nn.Module, *passing: object) -> None:
+    def watch(name: str, child: nn.Module) -> Callable[..., None]:
+        def see(module: nn.Module, *passing: object) -> None:
+            if module is not child:
+                # Each copy sees a part of the batch, all of them at the same time.
+                raise ModelError(
+                    "DataParallel splits a batch among copies of the network; "
+                    "call the network that it wraps, its .module"
+                )
             calls[name] += 1
             # Inputs alone, or inputs and output.
             tensor = first_tensor(passing[-1])
@@ -84,11 +105,12 @@ def observe(
         return see
 
     with ExitStack() as stack:
-        stack.callback(module.register_forward_pre_hook(start).remove)
+        stack.enter_context(uncompiled())
+        stack.callback(network.register_forward_pre_hook(start).remove)
         for name in wanted:
-            child = module.get_submodule(name)
+            child = network.get_submodule(name)
             attach = child.register_forward_pre_hook if before else child.register_forward_hook
-            stack.callback(attach(watch(name)).remove)
+            stack.callback(attach(watch(name, child)).remove)
         with suppress(_StopForward):
             yield kept
 

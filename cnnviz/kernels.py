@@ -13,7 +13,7 @@ def used_weight(module: nn.Module) -> Tensor | None:
     one is computed from what it is stored as.
 
     Returns:
-        Floating-point values of any shape, detached.
+        Floating-point values of any shape, on the CPU, detached.
     """
     _run_recomputing_hooks(module)
     weight = getattr(module, "weight", None)
@@ -21,7 +21,8 @@ def used_weight(module: nn.Module) -> Tensor | None:
         weight = weight()  # quantized layers keep it packed
     if not isinstance(weight, Tensor) or weight.is_complex():
         return None
-    return weight.detach().dequantize().float()
+    # To the CPU first: Apple's GPUs do not dequantize.
+    return weight.detach().cpu().dequantize().float()
 
 
 def _run_recomputing_hooks(module: nn.Module) -> None:

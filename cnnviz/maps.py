@@ -1,7 +1,7 @@
 """What layers give for pictures: selected feature maps, their means, their statistics."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UsageError
-from cnnviz.feeding import as_fed, feed
+from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes, Layout
 from cnnviz.models import LoadedModel
@@ -157,7 +157,7 @@ def look(
 
     Args:
         model: The network.
-        batch: (N, 3, H, W) float32 on the CPU, preprocessed.
+        batch: (N, C, H, W) float32 on the CPU, preprocessed.
         plans: The layers, in order of execution.
         precision: In which numbers convolutions and matrix products are computed; the device
             must have it.
@@ -173,10 +173,10 @@ def look(
     try:
         with (
             torch.inference_mode(),
-            _computing_in(precision, model.device),
+            computing_in(precision, model.device),
             observe(model.module, list(by_label), keep, stop=True) as kept,
         ):
-            feed(model.module, as_fed(batch, model.device))
+            feed(model.module, model.place(batch))
     except Exception as error:
         raise ModelError(
             f"{model.name} failed on a batch of {len(batch)} (--batch-size sets that): {error}"
@@ -212,11 +212,36 @@ def _precisions(device: torch.device) -> list[Precision]:
     return [Precision.FP32, Precision.FP16] if device.type == "mps" else [Precision.FP32]
 
 
-def _computing_in(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    if precision is Precision.FP32:
-        return nullcontext()
+@contextmanager
+def computing_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Compute convolutions and matrix products in such numbers, which the device must have.
+
+    On NVIDIA GPUs torch would compute those of float32 in TF32, which has the 10 bits of fp16.
+    Here float32 is float32, so that results are those of a CPU.
+    """
     kinds = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
-    return torch.autocast(device.type, kinds[precision])
+    if precision in kinds:
+        with torch.autocast(device.type, kinds[precision]):
+            yield
+    elif device.type == "cuda":
+        with _without_tf32():
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    # torch has no type for the first.
+    settings = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
 
 
 def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:

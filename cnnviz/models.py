@@ -4,9 +4,9 @@ import gc
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, check_names, is_checkpoint
 from cnnviz.errors import CnnvizError, ModelError, UsageError
 from cnnviz.factories import tell_cause
+from cnnviz.feeding import input_channels, input_dtype, memory_format
 from cnnviz.images import Preprocess
+from cnnviz.overrides import Overrides
 from cnnviz.sources import Source, find_source
 
 
@@ -28,19 +30,38 @@ class LoadedModel:
 
     Attributes:
         module: The network, in eval mode, on `device`.
-        preprocess: What its weights expect to be done to a photo.
+        preprocess: What is done to a photo: `input_size` as (rows, columns) in pixels; `mean` and
+            `std` of red, green and blue in [0, 1].
         classes: Names of what its last layer tells apart, by number; None where unknown.
         name: What the user typed for it.
         weights: Which weights it has: "none", torchvision's name, or a checkpoint's path.
         device: Where it is.
+
+    Example:
+        >>> import cnnviz
+        >>> model = cnnviz.load_model("demo", device="cpu", input_size=(128, 160))
+        >>> model.preprocess.input_size, model.classes[:2]
+        ((128, 160), ('horizontal stripes', 'vertical stripes'))
     """
 
-    module: nn.Module
+    module: nn.Module = field(repr=False)
     preprocess: Preprocess
-    classes: tuple[str, ...] | None
+    classes: tuple[str, ...] | None = field(repr=False)
     name: str
     weights: str
     device: torch.device
+
+    def class_name(self, number: int) -> str | None:
+        """Return the name of a class; None where it has none."""
+        names = self.classes or ()
+        return names[number] if number < len(names) else None
+
+    def place(self, pictures: Tensor) -> Tensor:
+        """Return pictures, (N, C, H, W), or frames, on the network's device and in its numbers."""
+        kind = input_dtype(self.module)
+        if pictures.ndim == 5:
+            return pictures.to(self.device, kind)
+        return pictures.to(self.device, kind, memory_format=memory_format(self.device))
 
 
 def load_model(
@@ -49,6 +70,8 @@ def load_model(
     *,
     device: str = "auto",
     input_size: int | tuple[int, int] | None = None,
+    preprocess: Preprocess | Overrides | None = None,
+    classes: Sequence[str] | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> LoadedModel:
@@ -63,41 +86,64 @@ def load_model(
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         input_size: Side, or (rows, columns), of the network's input; None for the one that the
             weights were made for.
+        preprocess: What is done to photos, or the parts of it that are not as the weights expect;
+            None for all as they expect, and as for ImageNet where nothing is known.
+        classes: Names of what the last layer tells apart, by number; None for those of the weights.
         seed: Of random weights. The global random state is not touched.
         progress: Whether a download draws a progress bar on stderr.
 
     Raises:
         UnknownNameError: If the model, the factory or the weights do not exist.
-        UsageError: If the device does not exist here.
+        UsageError: If the device does not exist here, with those that do, or preprocessing or
+            classes do not fit.
         ModelError: If the network cannot be built.
         WeightsError: If the weights cannot be downloaded, read, or fitted.
+
+    Example:
+        >>> import cnnviz
+        >>> cnnviz.load_model("resnet18", weights="none", device="cpu").preprocess.input_size
+        (224, 224)
     """
     check_names(name, weights, device)
     place = find_device(device)
     with _quiet_and_seeded(seed):
-        source = find_source(name, weights, _pair(input_size), progress=progress)
+        source = _find(name, weights, preprocess, input_size, progress=progress)
         if is_checkpoint(weights):
             module = _load_checkpoint(Path(weights), name, source)
         else:
             module = _build(name, source)
-    return _loaded(name, source, _channels_last(module.to(place)), place)
+    return _loaded(name, source, _laid_out(module.to(place), place), place, classes)
 
 
-def _channels_last(module: nn.Module) -> nn.Module:
-    """Return a network whose weights have channels last in memory.
-
-    Convolutions on a CPU take a quarter less time so. Weights of 3-d ones have no such format.
-    """
+def _laid_out(module: nn.Module, place: torch.device) -> nn.Module:
+    # Weights of 3-d convolutions have no channels-last format.
     if not any(tensor.ndim == 5 for tensor in module.parameters()):
-        module.to(memory_format=torch.channels_last)
+        module.to(memory_format=memory_format(place))
     return module
+
+
+def as_loaded(module: nn.Module, input_size: int | tuple[int, int] | None = None) -> LoadedModel:
+    """Return any network as it is, with what is usual for pictures: ImageNet's mean and std.
+
+    Args:
+        module: The network; it is neither moved nor put into eval mode.
+        input_size: Side, or (rows, columns), of its input; None for 224.
+    """
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size or (224, 224)
+    tensors = [*module.parameters(), *module.buffers()]
+    place = tensors[0].device if tensors else torch.device("cpu")
+    name = type(module).__name__
+    preprocess = Preprocess(size, size, source="assumed").with_channels(input_channels(module))
+    return LoadedModel(module, preprocess, None, name, "default", place)
 
 
 def load_structure(
     name: str = DEMO,
     weights: str = "default",
     *,
+    device: str = "auto",
     input_size: int | tuple[int, int] | None = None,
+    preprocess: Preprocess | Overrides | None = None,
 ) -> LoadedModel:
     """Return a network for its structure alone: its weights have shapes and no values.
 
@@ -106,18 +152,34 @@ def load_structure(
     Args:
         name: As for `load_model`.
         weights: As for `load_model`; names only what the input size depends on.
+        device: As for `load_model`; it must exist, and nothing goes there.
         input_size: As for `load_model`.
+        preprocess: As for `load_model`.
 
     Raises:
         CnnvizError: As `load_model` does.
     """
+    check_names(name, weights, device)
+    find_device(device)
     if is_checkpoint(weights):
-        return load_model(name, weights, device="cpu", input_size=input_size)
-    check_names(name, weights, "cpu")
+        return load_model(name, weights, device="cpu", input_size=input_size, preprocess=preprocess)
     with _quiet_and_seeded(0):
-        source = find_source(name, weights, _pair(input_size), structure=True)
+        source = _find(name, weights, preprocess, input_size, structure=True)
         module = _build_hollow(name, source)
     return _loaded(name, source, module, torch.device("meta"))
+
+
+def check_takes_photos(model: LoadedModel) -> None:
+    """Make sure that photos can be shown to a network.
+
+    Raises:
+        UsageError: If it reads neither colours nor grey.
+    """
+    channels = model.preprocess.channels
+    if channels not in (1, 3):
+        raise UsageError(
+            f"{model.name} reads {channels} channels; a photo has three, or one where it is grey"
+        )
 
 
 @contextmanager
@@ -162,14 +224,49 @@ _FILLS_WEIGHTS = {
 }  # fmt: skip
 
 
-def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    return (size, size) if isinstance(size, int) else size
+def _find(
+    name: str,
+    weights: str,
+    preprocess: Preprocess | Overrides | None,
+    input_size: int | tuple[int, int] | None,
+    **how: bool,
+) -> Source:
+    """Return where the network comes from, with the preprocessing that the user wants."""
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    if isinstance(preprocess, Preprocess):
+        whole = preprocess.with_input_size(size) if size else preprocess
+        source = find_source(name, weights, Overrides(input_size=whole.input_size), **how)
+        return replace(source, preprocess=replace(whole, source="options", options=()))
+    wanted = preprocess or Overrides()
+    return find_source(name, weights, replace(wanted, input_size=size) if size else wanted, **how)
 
 
-def _loaded(name: str, source: Source, module: nn.Module, place: torch.device) -> LoadedModel:
-    classes = source.classes if _outputs(module) in (None, len(source.classes or ())) else None
+def _loaded(
+    name: str,
+    source: Source,
+    module: nn.Module,
+    place: torch.device,
+    classes: Sequence[str] | None = None,
+) -> LoadedModel:
+    preprocess = source.preprocess.with_channels(input_channels(module))
     module = module.eval().requires_grad_(False)
-    return LoadedModel(module, source.preprocess, classes, name, source.weights, place)
+    names = _class_names(name, module, source.classes, classes)
+    return LoadedModel(module, preprocess, names, name, source.weights, place)
+
+
+def _class_names(
+    name: str, module: nn.Module, known: tuple[str, ...] | None, given: Sequence[str] | None
+) -> tuple[str, ...] | None:
+    """Return the names of classes: those given, or those known where their number fits."""
+    lengths = _outputs(module)
+    if given is not None and lengths and len(given) not in lengths:
+        raise UsageError(
+            f"{len(given)} class names are given, and the last layer of {name} has {lengths[0]} "
+            "outputs"
+        )
+    if given is not None:
+        return tuple(given)
+    return known if not lengths or len(known or ()) == lengths[0] else None
 
 
 def _build_hollow(name: str, source: Source, classes: int | None = None) -> nn.Module:
@@ -199,7 +296,9 @@ def find_device(device: str) -> torch.device:
     Raises:
         UsageError: If this machine lacks it; it lists those that exist.
     """
-    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    # A driver that is too old still counts its devices.
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cuda = [f"cuda:{i}" for i in range(count)]
     existing = [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
     if device == "auto":
         return torch.device(existing[0])
@@ -267,11 +366,12 @@ def _auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if k.startswith(("aux", "AuxLogits"))}
 
 
-def _outputs(module: nn.Module) -> int | None:
-    """Return how many classes a classifier tells apart: the length of its last linear layer."""
+def _outputs(module: nn.Module) -> list[int]:
+    """Return how many classes a classifier may tell apart, the likeliest first.
+
+    That is the length of its last linear layer; SqueezeNet has none, and ends with a convolution.
+    """
     children = list(module.modules())
     linear = [child.out_features for child in children if isinstance(child, nn.Linear)]
-    # SqueezeNet has none, and ends with a convolution.
     maps = [child.out_channels for child in children if isinstance(child, nn.Conv2d)]
-    lengths = linear or maps
-    return lengths[-1] if lengths else None
+    return [*linear[-1:], *maps[-1:]]

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -26,26 +28,38 @@ Grey = NDArray[np.uint8]
 _GRADIENTS = "RdBu_r"  # blue below zero, red above
 
 
-def feature_grid(maps: Tensor, *, normalize: str = "channel", cmap: str = "viridis") -> Image.Image:
-    """Return the maps of one layer for one picture as a labelled grid.
+def feature_grid(
+    maps: Tensor | NDArray[Any], *, normalize: str = "channel", cmap: str = "viridis"
+) -> Image.Image:
+    """Return the maps of one layer for one picture as a grid, labelled by number and range.
 
     Args:
-        maps: (C, H, W), or (H, W), real values, on any device.
+        maps: (C, H, W), or (H, W), real numbers of any kind, on any device, with gradients or not.
         normalize: `channel` (each map on its own scale), `layer` (one scale), or `none` (values
             as they are, clipped to 0 to 1).
         cmap: A matplotlib colour map.
 
     Returns:
-        A palette picture; `.convert("RGB")` turns it into a plain one.
+        A palette picture, which notebooks show; `.convert("RGB")` turns it into a plain one.
 
     Raises:
-        UsageError: If the maps have another number of axes, or are empty.
+        UsageError: If the maps have another number of axes, are empty, or are complex.
         UnknownNameError: If there is no such colour map or way to normalise.
+
+    Example:
+        >>> import cnnviz, torch
+        >>> grid = cnnviz.feature_grid(torch.rand(16, 28, 28), normalize="layer")
+        >>> grid.mode, grid.convert("RGB").mode
+        ('P', 'RGB')
     """
-    values = maps.detach().float().cpu().numpy()
-    values = values[None] if values.ndim == 2 else values
-    if values.ndim != 3 or 0 in values.shape:
-        raise UsageError(f"maps must have the shape (C, H, W), not {tuple(maps.shape)}")
+    tensor = torch.as_tensor(maps)
+    shape = tuple(tensor.shape)
+    if len(shape) not in (2, 3) or 0 in shape:
+        batch = "; of a batch take one picture, maps[0]" if len(shape) == 4 else ""
+        raise UsageError(f"maps must have the shape (C, H, W), not {shape}{batch}")
+    if tensor.is_complex():
+        raise UsageError(f"maps must be real numbers, not {tensor.dtype}; take their .abs()")
+    values = tensor.detach().cpu().float().reshape(-1, *shape[-2:]).numpy()
     known = [choice.value for choice in Normalize]
     if normalize not in known:
         raise UnknownNameError("normalize", normalize, known)
@@ -174,9 +188,9 @@ def draw_gradient(
 ) -> Image.Image:
     """Return the gradient of a class's score at a layer, red where more of it raises the score."""
     label, number = maps.plan.record.label, gradient.number
-    name = f" ({model.classes[number]})" if model.classes else ""
+    name = model.class_name(number)
     lines = (
-        f"of the score of class {number}{name}",
+        f"of the score of class {number}{f' ({name})' if name else ''}",
         f"norm {gradient.relative:.2g} of that at the network's output",
         f"{model.name} · {tell_weights(model.weights)} · {photo.key}",
     )

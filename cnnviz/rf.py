@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from cnnviz.catalog import checkpoint_names
+from cnnviz.choices import Precision
 from cnnviz.errors import UsageError
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.images import Box
-from cnnviz.maps import as_maps
+from cnnviz.maps import as_maps, computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import SHARES, Effective
@@ -77,7 +78,7 @@ def strongest_units(
 
     Args:
         model: The network.
-        picture: (1, 3, H, W) float32, preprocessed.
+        picture: (1, C, H, W) float32, preprocessed.
         records: The layers.
     """
     by_label = {record.label: record for record in records}
@@ -87,8 +88,12 @@ def strongest_units(
         place = int(strength.argmax())
         return place // strength.shape[1], place % strength.shape[1]
 
-    with torch.inference_mode(), observe(model.module, list(by_label), keep, stop=True) as found:
-        feed(model.module, picture.to(model.device))
+    with (
+        torch.inference_mode(),
+        computing_in(Precision.FP32, model.device),
+        observe(model.module, list(by_label), keep, stop=True) as found,
+    ):
+        feed(model.module, model.place(picture))
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from cnnviz import __version__
@@ -193,7 +194,12 @@ def describe(job: MapsJob) -> dict[str, object]:
         "weights": [model.weights for model in job.models],
         "content of the weights": [_digest(model) for model in job.models],
         "input-size": list(preprocess.input_size),
-        "preprocessing": [*preprocess.resize, *preprocess.mean, *preprocess.std],
+        "resize": list(preprocess.resize),
+        "crop": "none" if preprocess.stretch else "centre",
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+        "grey": preprocess.grey,
+        "class names": None if job.model.classes is None else list(job.model.classes),
         "precision": job.precision.value,
         "layers": [plan.record.label for plan in job.plans],
         **{f"channels of {plan.record.label}": _told_channels(plan) for plan in job.plans},
@@ -229,7 +235,8 @@ def _digest(model: LoadedModel) -> str:
     for name, tensor in _weights(model.module):
         plain = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-        digest.update(plain.numpy().tobytes())
+        # As bytes, because numpy has no bfloat16.
+        digest.update(plain.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -17,10 +17,11 @@ from cnnviz.catalog import DEMO, TIMM, is_checkpoint, split_factory
 from cnnviz.errors import UnknownNameError, UsageError, WeightsError
 from cnnviz.factories import find_factory, make_network, takes_num_classes, timm_preprocess
 from cnnviz.images import Preprocess
+from cnnviz.overrides import Overrides
 
 Builder = Callable[[int | None], nn.Module]
 
-_IMAGENET = Preprocess(input_size=(224, 224), resize=(256, 256))
+_IMAGENET = Preprocess(input_size=(224, 224), resize=(256, 256), source="assumed")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Source:
 def find_source(
     name: str,
     weights: str,
-    size: tuple[int, int] | None,
+    wanted: Overrides,
     *,
     progress: bool = False,
     structure: bool = False,
@@ -53,12 +54,13 @@ def find_source(
     Args:
         name: As for `load_model`.
         weights: As for `load_model`; a checkpoint is not read.
-        size: (rows, columns) of the network's input; None for what the weights were made for.
+        wanted: What is done to photos in place of what the weights expect.
         progress: Whether a download draws a progress bar on stderr.
         structure: Whether weights are not wanted: `build` then neither reads nor downloads any.
 
     Raises:
         UnknownNameError: If the factory or the weights do not exist.
+        UsageError: If the photo would be resized to less than what is cropped from it.
         ModelError: If the user's code cannot be imported.
     """
     if name == DEMO:
@@ -66,10 +68,8 @@ def find_source(
     elif split_factory(name) is not None:
         source = _find_own(name, weights, structure)
     else:
-        source = _find_torchvision(name, weights, size, progress, structure)
-    if size:
-        source = replace(source, preprocess=source.preprocess.with_input_size(size))
-    return source
+        source = _find_torchvision(name, weights, wanted.size, progress, structure)
+    return replace(source, preprocess=wanted.over(source.preprocess))
 
 
 def _find_demo(weights: str, structure: bool) -> Source:
@@ -85,7 +85,8 @@ def _find_demo(weights: str, structure: bool) -> Source:
         return module
 
     size = (network.INPUT_SIZE, network.INPUT_SIZE)
-    preprocess = Preprocess(size, size, network.MEAN, network.STD)
+    told = _weights_say(weights == "default")
+    preprocess = Preprocess(size, size, network.MEAN, network.STD, source=told)
     return Source(build, preprocess, CLASSES, weights)
 
 
@@ -104,7 +105,9 @@ def _find_torchvision(
     pretrained = weights != "none" and not is_checkpoint(weights)
     member: Any = enum[weights.upper() if weights == "default" else weights] if pretrained else None
     reference: Any = member or enum["DEFAULT"]
-    preprocess = _preprocess_of(reference.transforms())
+    preprocess = replace(
+        _preprocess_of(reference.transforms()), source=_weights_say(member is not None)
+    )
     builder = get_model_builder(name)
 
     def build(classes: int | None) -> nn.Module:
@@ -120,6 +123,11 @@ def _find_torchvision(
     said = member.name if member is not None else weights
     classes = reference.meta.get("categories")
     return Source(build, preprocess, tuple(classes) if classes else None, said)
+
+
+def _weights_say(known: bool) -> str:
+    """Return who tells the preprocessing: the weights, or else the usual ones of their model."""
+    return "weights" if known else "model"
 
 
 def _preprocess_of(transforms: Any) -> Preprocess:

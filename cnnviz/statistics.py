@@ -185,7 +185,8 @@ def measure(maps: Tensor, bounds: Sequence[Bound] = ()) -> tuple[list[Statistics
     total = channels * size
     # On a CPU, torch's aminmax, var_mean and count_nonzero take ten times as long as these.
     # Adding zero turns -0.0, which compares as 0.0 and prints otherwise, into 0.0.
-    low, high = (t.double().cpu().numpy() + 0.0 for t in (flat.amin(2), flat.amax(2)))
+    # Apple's GPUs have no float64: what needs it is brought to the CPU first.
+    low, high = (t.cpu().double().numpy() + 0.0 for t in (flat.amin(2), flat.amax(2)))
     measured, positive = [], []
     for i, (picture, mean, squares) in enumerate(zip(flat, *_means_and_squares(flat), strict=True)):
         # numpy compares five times as fast as torch on a CPU.
@@ -202,7 +203,7 @@ def measure(maps: Tensor, bounds: Sequence[Bound] = ()) -> tuple[list[Statistics
                 )
             )  # fmt: skip
         else:
-            measured.append(_measure_broken(picture.double().cpu().numpy(), there))
+            measured.append(_measure_broken(picture.cpu().double().numpy(), there))
     return measured, positive
 
 
@@ -227,7 +228,7 @@ def _means_and_squares(flat: Tensor) -> tuple[list[float], list[float]]:
         apart = picture - near[:, None]
         sums.append(torch.stack([near, apart.mean(1), apart.square_().sum(1)]))
     # What rounding left between `near` and the true means matters where the deviation is small.
-    near, rest, squares = torch.stack(sums, 1).double().cpu()
+    near, rest, squares = torch.stack(sums, 1).cpu().double()
     means = near + rest
     within = squares - rest.square() * flat.shape[2]
     between = means.var(dim=1, correction=0) * flat[0].numel()

@@ -158,7 +158,7 @@ def _cut(
 
     def read(path: Path) -> list[tuple[Place, tuple[Patch, Colours]]]:
         try:
-            photo: Image.Image | None = open_image(path)
+            photo: Image.Image | None = model.preprocess.in_colour(open_image(path))
         except InputError:
             photo = None  # it was there a moment ago
         return [(place, _cut_one(model, patches[place], photo)) for place in by_photo[path]]

@@ -15,8 +15,9 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
+from cnnviz.compiled import original, uncompiled
 from cnnviz.errors import ModelError
-from cnnviz.feeding import as_arguments, feed, input_channels
+from cnnviz.feeding import as_arguments, feed, input_channels, input_dtype
 from cnnviz.kernels import type_of
 from cnnviz.layout import Axes, Layout, LayoutReader
 from cnnviz.models import LoadedModel, load_structure, uncollected
@@ -39,8 +40,15 @@ class LayerRecord:
         layout: How to look at the output.
         params: Numbers in the module's parameters; those that a leaf call before had not counted.
         macs: Multiply-adds of the call, for one picture.
-        receptive_field: What the output's units read of the input; None where unknown.
+        receptive_field: What the output's units read of the input: its `size`, `stride` and
+            `start`, each (rows, columns) in pixels; None where unknown.
         reason: Why the receptive field is None.
+
+    Example:
+        >>> import cnnviz
+        >>> first, *_ = cnnviz.trace("resnet18")
+        >>> first.label, first.type, first.output_shape, first.params, first.macs
+        ('conv1', 'Conv2d', (1, 64, 112, 112), 9408, 118013952)
     """
 
     name: str
@@ -90,12 +98,20 @@ def trace(
     Args:
         model: A name as for `load_model`, a `LoadedModel`, or any network that takes an
             (N, C, H, W) tensor, C as its first convolution says.
-        input_size: Side, or (rows, columns), of the picture; None for what the weights of a named
-            or loaded model were made for, and 224 for a module.
+        input_size: Side, or (rows, columns), of the picture, in pixels; None for what the weights
+            of a named or loaded model were made for, and 224 for a module.
 
     Raises:
         UnknownNameError: If there is no such model.
         ModelError: If the forward pass fails; it names the last layer that ran.
+
+    Example:
+        >>> import cnnviz
+        >>> records = cnnviz.trace("resnet50", input_size=224)
+        >>> records[-1].output_shape
+        (1, 1000)
+        >>> [record.receptive_field.size for record in records if record.name == "layer4"]
+        [(427, 427)]
     """
     if isinstance(model, str):
         model = load_structure(model, input_size=input_size)
@@ -123,18 +139,20 @@ def trace_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerR
     Raises:
         ModelError: If the forward pass fails; it names the last layer that ran.
     """
-    try:
-        with uncollected():
-            return _trace_meta(module, input_size)
-    except Exception:
-        # A forward pass that looks at values, or makes tensors of its own on another device,
-        # cannot run on meta. Whatever else is wrong fails in the real pass too, and is told.
-        return _trace_real(module, input_size)
+    module = original(module)
+    with uncompiled():
+        try:
+            with uncollected():
+                return _trace_meta(module, input_size)
+        except Exception:
+            # A forward pass that looks at values, or makes tensors of its own on another device,
+            # cannot run on meta. Whatever else is wrong fails in the real pass too, and is told.
+            return _trace_real(module, input_size)
 
 
 def _trace_meta(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     hollow = {name: tensor.to("meta") for name, tensor in _with_values(module)}
-    picture = torch.empty(_shape(module, input_size), device="meta", dtype=_dtype(module))
+    picture = torch.empty(_shape(module, input_size), device="meta", dtype=input_dtype(module))
     recorder = _Recorder(picture)
     with recorder.watching(module):
         if hollow:
@@ -157,7 +175,7 @@ def _with_values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _trace_real(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerRecord, ...]:
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
-    picture = torch.zeros(_shape(module, input_size), device=device, dtype=_dtype(module))
+    picture = torch.zeros(_shape(module, input_size), device=device, dtype=input_dtype(module))
     recorder = _Recorder(picture)
     with recorder.watching(module):
         try:
@@ -177,10 +195,6 @@ def _shape(module: nn.Module, input_size: tuple[int, int]) -> tuple[int, int, in
 
 def _written(picture: Tensor) -> str:
     return "x".join(map(str, picture.shape))
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    return next((t.dtype for t in module.parameters() if t.is_floating_point()), torch.float32)
 
 
 @dataclass

@@ -1,14 +1,17 @@
 """Draws the samples that are not photographs: `python sample_images/draw.py [FOLDER]`.
 
+With `--each N` it draws N pictures of each class of the bundled network instead.
+
 Everything is drawn at three times its size and reduced, which smooths the edges. The same numbers
 are thrown every time, so the pictures come out the same.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import random
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -263,14 +266,30 @@ def _over(
 
 def pattern(name: str, size: int, seed: int) -> Image.Image:
     """A picture of the class as the bundled network's training program draws it."""
-    label = torch.tensor([CLASSES.index(name)])
-    picture = draw(label, size, torch.Generator().manual_seed(seed))[0]
-    return Image.fromarray((picture.permute(1, 2, 0) * 255).round().byte().numpy())
+    return patterns([name], size, seed)[0]
+
+
+def patterns(names: Sequence[str], size: int, seed: int) -> list[Image.Image]:
+    """Pictures of classes as the bundled network's training program draws them."""
+    labels = torch.tensor([CLASSES.index(name) for name in names])
+    pictures = draw(labels, size, torch.Generator().manual_seed(seed))
+    values = (pictures.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    return [Image.fromarray(picture) for picture in values]
 
 
 def main() -> None:
-    """Write all drawn samples into the folder given, or into the script's own."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    """Write all drawn samples, or some of each class, into the folder given."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--each", type=int, metavar="N", help="draw N pictures of each class")
+    options = parser.parse_args()
+    folder = options.folder
+    if options.each:
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in range(options.each):
+            for name, picture in zip(CLASSES, patterns(CLASSES, 320, seed), strict=True):
+                picture.save(folder / f"{name.replace(' ', '-')}-{seed}.jpg", quality=92)
+        return
     landscape().save(folder / "landscape.jpg", quality=90)
     chart().save(folder / "test_chart.png", optimize=True)
     pattern("star", 448, 6).save(folder / "star.jpg", quality=90)

@@ -18,7 +18,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
         "selection", "files", "ranks", "config", "catalog", "checks", "symptoms", "reference",
-        "peaks", "layout", "images", "receptive_field", "receptive_field.taps",
+        "peaks", "layout", "images", "overrides", "classes", "receptive_field",
+        "receptive_field.taps",
         "receptive_field.algebra",
         "receptive_field.field",
     ),
@@ -31,8 +32,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "feeding", "checkpoints", "factories", "sources", "models", "lanes", "kernels", "tracer",
-        "hooks",
+        "feeding", "checkpoints", "factories", "sources", "models", "lanes", "kernels", "compiled",
+        "tracer", "hooks",
         "saturation", "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (

@@ -55,6 +55,17 @@ def test_mean_maps_lie_over_the_photo():
             assert picture.mode == ("P" if path.name == "overview.png" else "RGB")
 
 
+def test_grey_28_prepares_photos_for_an_own_network():
+    Path("net.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())\n"
+    )
+    told = run("grey-28.yaml", "-m", "net.py:build")["preprocess"]
+    assert (told["input_size"], told["stretch"], told["grey"]) == ([28, 28], True, True)
+    assert (told["mean"], told["std"]) == ([0.1307], [0.3081])
+
+
 def test_ci_smoke_passes_on_the_bundled_network():
     document = run("ci-smoke.yaml")
     assert document["tripped"] == []

@@ -28,7 +28,7 @@ def list_models():
     return ["tiny"]
 def get_pretrained_cfg(name):
     return SimpleNamespace(input_size=(3, 40, 48), crop_pct=0.8, mean=(0.5,) * 3, std=(0.25,) * 3,
-                           interpolation="bicubic")
+                           interpolation="bicubic", crop_mode="squash")
 def create_model(name, pretrained=False, num_classes=7):
     if pretrained:
         raise OSError("no network here")
@@ -99,6 +99,7 @@ class TestTimm:
         assert model.module[0].out_channels == 7
         assert model.preprocess == timm_preprocess("tiny.in1k")
         assert (model.preprocess.input_size, model.preprocess.resize) == ((40, 48), (50, 60))
+        assert (model.preprocess.stretch, model.preprocess.source) == (True, "timm")
 
     def test_weights_are_asked_for_unless_none_are_wanted(self) -> None:
         with pytest.raises(ModelError, match=r"timm:tiny\.in1k failed: OSError: no network here"):

@@ -44,3 +44,8 @@ def test_frames_are_handed_on_as_they_are() -> None:
 
 def test_the_channels_of_video_networks_are_those_of_their_convolution() -> None:
     assert input_channels(nn.Sequential(nn.Conv3d(1, 4, 3))) == 1
+
+
+def test_a_convolution_that_makes_three_channels_of_one_stands_in_front() -> None:
+    assert input_channels(nn.Sequential(nn.Conv2d(1, 3, 1), nn.Conv2d(3, 8, 3))) == 1
+    assert input_channels(nn.Sequential(nn.Conv2d(1, 6, 1), nn.Conv2d(3, 1, 3))) == 3

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models as zoo
 
-from cnnviz.errors import UnknownNameError
+from cnnviz.errors import ModelError, UnknownNameError
 from cnnviz.hooks import capture, observe
 
 
@@ -336,3 +336,68 @@ def test_the_second_call_is_counted_by_its_inputs_too() -> None:
     with observe(network, ["relu", "relu#2"], lambda _, x: x.clone(), before=True) as seen:
         network(torch.tensor([[4.0]]))
     assert (seen["relu"].item(), seen["relu#2"].item()) == (3.0, 1.0)
+
+
+def pair() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 2, 3))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_network_that_was_compiled_before_is_seen_as_it_is_written(inside: bool) -> None:
+    network, picture = pair(), random_input(8)
+    ran: list[int] = []
+
+    def backend(graph: nn.Module, _example: object) -> Callable[..., object]:
+        ran.append(0)
+        return graph.forward
+
+    compiled = torch.compile(network, backend=backend)
+    compiled(picture)
+    # Names are those of the network, whichever of both is watched.
+    with torch.no_grad(), capture(network if inside else compiled, ["0", "2"]) as seen:
+        output = compiled(picture)
+    assert torch.equal(seen["2"], output)
+    assert (seen["0"] < 0).any()
+    assert len(ran) == 1, "nothing is compiled anew"
+    with torch.no_grad(), capture(network, ["0"]) as seen:
+        pass
+    assert torch.allclose(compiled(picture), output)
+
+
+def test_a_network_compiled_in_place_is_seen_too() -> None:
+    network = pair()
+    network.compile(backend="eager")
+    network(random_input(8))
+    with torch.no_grad(), capture(network, ["0"]) as seen:
+        network(random_input(8))
+    assert list(seen) == ["0"]
+
+
+def test_data_parallel_is_seen_on_one_device_and_refused_on_several() -> None:
+    network = nn.DataParallel(pair())
+    with torch.no_grad(), capture(network, "module.1") as seen:
+        output = network(random_input(8))
+        assert torch.equal(network.module[2](seen["module.1"]), output)
+        # What it makes for each further device: a copy with the same hooks.
+        copy = network.module[1]._replicate_for_data_parallel()
+        with pytest.raises(ModelError, match="DataParallel splits a batch"):
+            copy(torch.zeros(1, 4, 6, 6))
+
+
+def test_one_layer_may_be_named_alone() -> None:
+    network = pair()
+    with torch.no_grad(), capture(network, "1") as seen:
+        network(random_input(8))
+    assert list(seen) == ["1"]
+
+
+def test_captures_inside_one_another_do_not_meet() -> None:
+    network, picture = Twice(), torch.zeros(1, 1)
+    with torch.no_grad(), capture(network, ["add#2"]) as outer:
+        network(picture)
+        with capture(network, ["add", "add#2"]) as inner:
+            network(picture + 5)
+        assert len(network.add._forward_hooks) == 1
+        network(picture + 1)
+    assert (float(inner["add"]), float(inner["add#2"]), float(outer["add#2"])) == (6.0, 7.0, 3.0)
+    assert not network.add._forward_hooks

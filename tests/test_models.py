@@ -153,6 +153,9 @@ def test_auto_takes_the_first_accelerator(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert find_device("auto") == torch.device("mps")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device("auto") == torch.device("mps"), "a driver that is too old counts, too"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert find_device("auto") == torch.device("cuda:0")
     assert find_device("cuda") == torch.device("cuda")
 

@@ -116,6 +116,27 @@ def test_feature_grid_takes_what_networks_give() -> None:
         assert feature_grid(given).mode == "P"
 
 
+def test_feature_grid_takes_numpy_and_any_layout_in_memory() -> None:
+    maps = torch.arange(24.0).view(2, 3, 4)
+    expected = feature_grid(maps).tobytes()
+    apart = maps.permute(2, 1, 0).contiguous().permute(2, 1, 0)
+    assert not apart.is_contiguous()
+    for given in (
+        apart,
+        maps.numpy(),
+        maps.numpy().astype(np.int64),
+        maps.double().requires_grad_(),
+    ):
+        assert feature_grid(given).tobytes() == expected
+
+
+def test_feature_grid_says_what_to_do_with_a_batch_and_with_complex_numbers() -> None:
+    with pytest.raises(UsageError, match=r"not \(8, 4, 3, 3\); of a batch take one picture, maps"):
+        feature_grid(torch.zeros(8, 4, 3, 3))
+    with pytest.raises(UsageError, match=r"real numbers, not torch.complex64; take their .abs"):
+        feature_grid(torch.zeros(2, 3, 3, dtype=torch.complex64))
+
+
 @pytest.mark.parametrize("shape", [(4,), (1, 2, 3, 4), (0, 3, 3), (2, 0, 3), ()])
 def test_feature_grid_refuses_other_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"maps must have the shape \(C, H, W\), not \("):

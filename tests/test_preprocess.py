@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torchvision import models
+from torchvision import models, transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision_functional
 
+from cnnviz.errors import UsageError
 from cnnviz.images import Preprocess, open_image
 from cnnviz.sources import _preprocess_of
 
@@ -122,3 +123,47 @@ def test_a_crop_larger_than_the_resized_photo_is_padded_with_black() -> None:
     assert (seen[1:5, 1:5] == 255).all()
     assert seen.sum() == 16 * 255
     assert preprocess.to_photo((1, 1, 5, 5), (4, 4)) == (0, 0, 4, 4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_is_torchvisions_to_the_bit(photos: list[Path], channels: int) -> None:
+    theirs = transforms.Compose(
+        [
+            transforms.Resize(40), transforms.CenterCrop((32, 36)),
+            transforms.Grayscale(channels), transforms.ToTensor(),
+            transforms.Normalize([0.1307] * channels, [0.3081] * channels),
+        ]
+    )  # fmt: skip
+    ours = Preprocess((32, 36), (40, 40), (0.1307,), (0.3081,), grey=True).with_channels(channels)
+    for path in photos:
+        photo = open_image(path)
+        seen = ours.crop(photo)
+        assert seen.mode == "RGB"
+        assert torch.equal(torch.from_numpy(ours.normalize(seen)), theirs(photo))
+
+
+def test_a_stretched_photo_is_torchvisions_with_two_sides_to_the_pixel(photos: list[Path]) -> None:
+    ours = Preprocess((24, 50), (24, 50), stretch=True)
+    for path in photos:
+        photo = open_image(path)
+        theirs = transforms.Resize((24, 50))(photo)
+        assert (np.asarray(ours.crop(photo)) == np.asarray(theirs)).all()
+        assert ours.to_photo((0, 0, 50, 24), photo.size) == pytest.approx((0, 0, *photo.size))
+        assert ours.to_input((0, 0, *photo.size), photo.size) == pytest.approx((0, 0, 50, 24))
+
+
+def test_a_network_that_reads_other_channels_has_means_for_them() -> None:
+    usual = Preprocess((8, 8), (8, 8))
+    assert usual.with_channels(3) == usual
+    one, four = usual.with_channels(1), usual.with_channels(4)
+    assert (one.channels, one.grey, four.channels, four.grey) == (1, True, 4, False)
+    assert one.mean == pytest.approx([(0.485 + 0.456 + 0.406) / 3])
+    assert four.std == pytest.approx([(0.229 + 0.224 + 0.225) / 3] * 4)
+
+
+def test_means_that_the_user_gave_are_not_averaged() -> None:
+    given = Preprocess((8, 8), (8, 8), mean=(0.1, 0.2, 0.3), options=("mean",))
+    with pytest.raises(UsageError, match=r"mean 0.1,0.2,0.3 has 3 values, .* reads one channel"):
+        given.with_channels(1)
+    with pytest.raises(UsageError, match=r"reads 4 channels; give one value, or 4"):
+        given.with_channels(4)

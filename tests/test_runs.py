@@ -1,8 +1,10 @@
 """What a run is told apart by; what it does is in `cli/test_resume.py` and `cli/test_kill.py`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -43,3 +45,26 @@ def test_channels_are_told_as_they_are_written(as_model: LoadToy) -> None:
     assert told(model, "top:3")["channels of 0"] == "top:3"
     assert told(model, "all", Reduce.MAX)["channels of 0"] == "max of 0-7"
     assert told(model, "5")["channels of 0"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("resize", {"resize": (9, 9)}),
+        ("crop", {"stretch": True}),
+        ("mean", {"mean": (0.1, 0.0, 0.0)}),
+        ("std", {"std": (0.5, 1.0, 1.0)}),
+        ("grey", {"grey": True}),
+    ],
+)
+def test_how_photos_are_prepared_is_told(as_model: LoadToy, name: str, change: dict) -> None:
+    one = toy(as_model)
+    other = replace(one, preprocess=replace(one.preprocess, **change))
+    before, after = told(one), told(other)
+    assert {key for key in before if before[key] != after[key]} == {name}
+
+
+def test_names_of_classes_are_told(as_model: LoadToy) -> None:
+    one = toy(as_model)
+    before, after = told(one), told(replace(one, classes=("a", "b")))
+    assert {key for key in before if before[key] != after[key]} == {"class names"}

@@ -1,6 +1,7 @@
 """The optimisation: steps uphill, for many pictures at once."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from cnnviz.ascent.parameterize import Canvas
 from cnnviz.ascent.score import Scorer
 from cnnviz.ascent.transforms import robust
+from cnnviz.choices import Precision
+from cnnviz.maps import computing_in
 
 # Adam's decay rates (Kingma, Ba, 2015). The pictures move at every step, so old gradients are of
 # less use than usual: with 0.9 and 0.999 the scores after 64 steps are a fifth to a third lower.
@@ -69,17 +72,14 @@ class Climb:
     def _look(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the scores of the moved pictures, (N,), and their gradients."""
         coefficients = self.coefficients.detach().requires_grad_()
-        bfloat16 = torch.autocast(coefficients.device.type, torch.bfloat16)
+        half = computing_in(Precision.BF16, coefficients.device)
         with torch.enable_grad():
             pictures = self.canvas.decode(coefficients)
             shown = None
             if self.draws is not None:
                 strength = self._falling(step, _LAST_STRENGTH)
                 shown = robust(pictures, self.draws[step], strength)
-            if self.scorer.fast:
-                with bfloat16:
-                    scores = self.scorer.scores(pictures, shown)
-            else:
+            with half if self.scorer.fast else nullcontext():
                 scores = self.scorer.scores(pictures, shown)
             return scores.detach(), self.scorer.slopes(scores, coefficients)
 

@@ -10,7 +10,7 @@ Every score is to be MAXIMISED; only the ascent itself negates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -38,8 +38,8 @@ class Objective:
         text: How it is written.
     """
 
-    layers: frozenset[str]
-    score: Callable[[View], Tensor]
+    layers: frozenset[str] = field(repr=False)
+    score: Callable[[View], Tensor] = field(repr=False)
     text: str
 
     def __neg__(self) -> Objective:

@@ -89,9 +89,10 @@ def _tile(model: LoadedModel, result: Maximized, *, short: bool = False) -> Tile
 
 def _name(model: LoadedModel, result: Maximized) -> str:
     unit = result.unit
-    if model.classes and unit.channel is not None and unit.goal.endswith("class"):
-        return unit.name.replace(str(unit.channel), model.classes[unit.channel], 1)
-    return unit.name
+    if unit.channel is None or not unit.goal.endswith("class"):
+        return unit.name
+    number = str(unit.channel)
+    return unit.name.replace(number, model.class_name(unit.channel) or number, 1)
 
 
 def _shelf(model: LoadedModel, layer: Sequence[Maximized]) -> Shelf:

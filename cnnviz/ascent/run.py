@@ -14,9 +14,10 @@ from cnnviz.ascent.score import Scorer, frozen, is_out_of_memory
 from cnnviz.ascent.transforms import draw
 from cnnviz.ascent.units import Unit
 from cnnviz.ascent.views import as_image, as_start
-from cnnviz.choices import Parameterization, Transforms
+from cnnviz.choices import Parameterization, Precision, Transforms
 from cnnviz.errors import ModelError
 from cnnviz.feeding import input_channels
+from cnnviz.maps import computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.tracer import LayerRecord
 
@@ -58,7 +59,8 @@ class Maximized:
     """What was found for one unit.
 
     Attributes:
-        unit: The unit.
+        unit: The unit: its `record` as of `trace`, `channel`, `name`, and `size` as (rows,
+            columns) of the picture.
         image: The picture, RGB, or grey for networks that read one channel.
         steps: How many steps were made; fewer than asked for where the run was interrupted or
             the score became NaN.
@@ -66,6 +68,13 @@ class Maximized:
         final: The same after, on the picture as it is, not moved.
         frames: Pictures of the way, the start first; empty where none were asked for.
         note: What did not go as usual; None where all did.
+
+    Example:
+        >>> import cnnviz
+        >>> model = cnnviz.load_model("demo", device="cpu")
+        >>> (found,) = cnnviz.maximize(model, "conv1", channels=[7], steps=16)
+        >>> found.image.mode, found.unit.name, found.unit.size, found.steps
+        ('RGB', '7', (32, 32), 16)
     """
 
     unit: Unit
@@ -73,7 +82,7 @@ class Maximized:
     steps: int
     start: float | None
     final: float | None
-    frames: tuple[Image.Image, ...] = ()
+    frames: tuple[Image.Image, ...] = field(default=(), repr=False)
     note: str | None = None
 
 
@@ -224,7 +233,8 @@ class _Group:
         self.scorer = Scorer(model, self.units, layouts, before_relu=self.before_relu)
         rows, columns = self.units[0].size
         kind = self.run.settings.parameterization
-        self.canvas = Canvas(input_channels(model.module), rows, columns, kind)
+        channels = 1 if model.preprocess.grey else input_channels(model.module)
+        self.canvas = Canvas(channels, rows, columns, kind)
 
     def starts(self, attempt: int) -> Tensor:
         """Return a start for each unit, (N, ...): noise, over the photo where there is one."""
@@ -287,13 +297,13 @@ class _Group:
         return torch.stack(own, dim=1).to(self.run.model.device)
 
     def _scores(self, coefficients: Tensor) -> Tensor:
-        with torch.no_grad():
+        """Return the scores as they are told: in float32 that is the same on all devices."""
+        with torch.no_grad(), computing_in(Precision.FP32, self.run.model.device):
             return self.scorer.scores(self.canvas.decode(coefficients))
 
     def _hand_over(self, climb: Climb, before: Tensor, done: int) -> None:
-        with torch.no_grad():
-            pictures = self.canvas.decode(climb.coefficients)
-            after = self.scorer.scores(pictures)
+        pictures = self.canvas.decode(climb.coefficients)
+        after = self._scores(climb.coefficients)
         for i, unit in enumerate(self.units):
             start, final = _finite(before[i]), _finite(after[i])
             stopped = climb.stopped[i]

@@ -35,7 +35,8 @@ def bfloat16_pays(device: torch.device) -> bool:
     """Return whether gradients are computed in bfloat16: on CPUs with a unit for its matrices.
 
     There a step takes a third of the time, and the activations reached are the same within what
-    another seed changes. On other CPUs it is emulated and slow; on GPUs it was not measured.
+    another seed changes. On other CPUs it is emulated and slow. On GPUs it was not measured: they
+    climb in float32 as torch is set, by default with the TF32 of NVIDIA's for convolutions.
     """
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
@@ -67,21 +68,18 @@ class Scorer:
             for unit in units
             for label in unit.objective.layers
         }
-        channels = input_channels(model.module)
-        self._mean = self._per_channel(model.preprocess.mean, channels)
-        self._std = self._per_channel(model.preprocess.std, channels)
+        preprocess = model.preprocess.with_channels(input_channels(model.module))
+        self._mean, self._std = (
+            torch.tensor(values, device=model.device)[:, None, None]
+            for values in (preprocess.mean, preprocess.std)
+        )
         self.fast = bfloat16_pays(model.device)
-
-    def _per_channel(self, values: Sequence[float], channels: int) -> Tensor:
-        # Of other inputs than red, green and blue only the usual middle and spread are known.
-        known = list(values) if len(values) == channels else [sum(values) / len(values)] * channels
-        return torch.tensor(known, device=self._model.device)[:, None, None]
 
     def scores(self, pictures: Tensor, shown: Tensor | None = None) -> Tensor:
         """Return one score per picture, (N,) float32.
 
         Args:
-            pictures: (N, C, H, W) in (0, 1).
+            pictures: (N, C, H, W) in (0, 1); one channel stands for all that the network reads.
             shown: What the network is shown of them, moved; None for the pictures themselves.
 
         Raises:
@@ -122,7 +120,7 @@ class Scorer:
         module = self._model.module
         try:
             with observe(module, labels, keep, stop=True, before=self._before) as found:
-                feed(module, batch.contiguous(memory_format=torch.channels_last))
+                feed(module, self._model.place(batch))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -142,4 +140,5 @@ class Scorer:
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether a device, or the machine, had no memory left."""
     said = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in said
+    known = ("DefaultCPUAllocator", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in known)

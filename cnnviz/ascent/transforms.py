@@ -63,13 +63,17 @@ def warp(pictures: Tensor, matrices: Tensor) -> Tensor:
     """
     height, width = pictures.shape[2:]
     # What torch calls a place runs from -1 to 1 along each axis.
-    to_pixels = matrices.new_tensor([width / 2, height / 2, 1.0]).diag()
-    from_pixels = matrices.new_tensor([2 / width, 2 / height, 1.0]).diag()
+    to_pixels = torch.tensor([width / 2, height / 2, 1.0], device=matrices.device).diag()
+    from_pixels = torch.tensor([2 / width, 2 / height, 1.0], device=matrices.device).diag()
     theta = (from_pixels @ matrices @ to_pixels)[:, :2]
     places = functional.affine_grid(theta, list(pictures.shape), align_corners=False)
-    return functional.grid_sample(
-        pictures, places, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+    # Apple's GPUs do not resample with mirror images, or give no gradients.
+    where = torch.device("cpu") if pictures.device.type == "mps" else pictures.device
+    moved = functional.grid_sample(
+        pictures.to(where), places.to(where),
+        mode="bilinear", padding_mode="reflection", align_corners=False,
+    )  # fmt: skip
+    return moved.to(pictures.device)
 
 
 def robust(pictures: Tensor, draws: Tensor, strength: float = 1.0) -> Tensor:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class Unit:
             before it has a gradient where the layer has none.
     """
 
-    record: LayerRecord
+    record: LayerRecord = field(repr=False)
     channel: int | None
     name: str
     goal: str
@@ -92,7 +92,7 @@ def fitting_size(model: LoadedModel, record: LayerRecord) -> tuple[int, int]:
     """
     whole = model.preprocess.input_size
     size = picture_size(record, whole)
-    blank = torch.zeros((1, input_channels(model.module), *size), device=model.device)
+    blank = model.place(torch.zeros((1, input_channels(model.module), *size)))
     try:
         with torch.no_grad(), observe(model.module, [record.label], _nothing, stop=True):
             feed(model.module, blank)

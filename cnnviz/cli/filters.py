@@ -82,6 +82,7 @@ def filters(
             "noise=0.3 (0 is smooth, 1 is random). Repeatable.",
         ),
     ] = [],  # noqa: B006
+    classes: options.Classes = None,
     input_size: options.InputSize = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
@@ -97,6 +98,7 @@ def filters(
     OUT/filters/LAYER.png has colours where the layer reads red, green and blue; otherwise a tile
     per filter and input channel, or a matrix. Several --weights give a row for each.
     """
+    from cnnviz.classes import read_classes
     from cnnviz.files import check_folder
     from cnnviz.images import parse_input_size
     from cnnviz.render.palette import check_cmap
@@ -111,6 +113,7 @@ def filters(
     if cmap:
         check_cmap(cmap)
     options.check_checkpoints(model, weights, device, frames=frames)
+    names = read_classes(classes) if classes else None
     check_folder(out)
 
     from cnnviz.cli.output import Output
@@ -124,7 +127,7 @@ def filters(
     with output.data_only(), output.progress("checkpoints", len(weights)) as advance:
         for one in weights:
             network = load_model(
-                model, one, device=device, input_size=size, seed=seed,
+                model, one, device=device, input_size=size, classes=names, seed=seed,
                 progress=output.shows_progress,
             )  # fmt: skip
             found = read_filters(network, patterns)

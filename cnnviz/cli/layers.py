@@ -57,7 +57,7 @@ def layers(
 
     output = Output(quiet=quiet, verbose=verbose)
     with output.data_only():
-        network = load_structure(model, weights, input_size=size)
+        network = load_structure(model, weights, device=device, input_size=size)
         records = trace_module(network.module, network.preprocess.input_size)
     listed = [records[i] for i in select_layers(patterns, records)]
     report = LayersReport(network, records, listed)

@@ -158,7 +158,13 @@ def maps(
             help="Write JUnit XML: a test case for each layer and --fail-on rule.",
         ),
     ] = None,
+    classes: options.Classes = None,
     input_size: options.InputSize = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = [],  # noqa: B006
+    std: options.Std = [],  # noqa: B006
+    grey: options.Grey = False,
     device: options.Device = "auto",
     seed: options.Seed = 0,
     out: options.Out = Path("cnnviz-out"),
@@ -173,8 +179,10 @@ def maps(
     OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers. A run that
     was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
+    from cnnviz.classes import read_classes
     from cnnviz.files import check_file, check_folder, only_run, write_atomically
-    from cnnviz.images import find_images, parse_input_size
+    from cnnviz.images import find_images
+    from cnnviz.overrides import parse_overrides
     from cnnviz.ranks import find_place
     from cnnviz.render.palette import check_cmap
     from cnnviz.selection import parse_channels, split_patterns
@@ -184,7 +192,9 @@ def maps(
     usual = _DEFAULT_CHANNELS if len(weights) == 1 else _DEFAULT_SERIES
     spec = parse_channels(channels or usual, clipped=channels is None)
     rules = parse_rules(fail_on)
-    size = parse_input_size(input_size) if input_size else None
+    wanted = parse_overrides(
+        input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
+    )
     check_cmap(cmap)
     options.check_checkpoints(model, weights, device, frames=frames)
     single = {
@@ -210,6 +220,7 @@ def maps(
     reference = _reference(rules, gradients=gradients)
     if junit and not rules:
         raise UsageError("--junit tells of --fail-on rules; give one")
+    names = read_classes(classes) if classes else None
     place = find_place(os.environ)
     sources = find_images(_paths(inputs), exclude=out) if place.first else []
     check_folder(out)
@@ -222,7 +233,7 @@ def maps(
         from cnnviz.cli.output import Output
         from cnnviz.gradients import find_target
         from cnnviz.maps import check_precision, plan_layers
-        from cnnviz.models import load_model
+        from cnnviz.models import check_takes_photos, load_model
         from cnnviz.pictures import Style
         from cnnviz.report.document import to_json
         from cnnviz.report.junit import junit_xml
@@ -240,11 +251,12 @@ def maps(
         ):
             *earlier, network = (
                 load_model(
-                    model, one, device=team.device(device), input_size=size, seed=seed,
-                    progress=output.shows_progress,
+                    model, one, device=team.device(device), preprocess=wanted, classes=names,
+                    seed=seed, progress=output.shows_progress,
                 )
                 for one in weights
             )  # fmt: skip
+            check_takes_photos(network)
             check_precision(precision, network.device)
             plans, skipped = plan_layers(network, patterns, spec, one_map)
             style = Style(normalize, cmap, overlay, frames)
@@ -308,6 +320,7 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
         if report.tripped:
             output.line("")
             output.table(report.tripped_table())
+    output.preparation(report.model.preprocess)
     for skipped in report.skipped:
         output.note(f"skipped {skipped.record.label}: {skipped.reason}")
     for outcome in report.result.outcomes:

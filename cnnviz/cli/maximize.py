@@ -89,7 +89,13 @@ def maximize(
             help="Also write an animated PNG of the ascent, of so many frames.",
         ),
     ] = None,
+    classes: options.Classes = None,
     input_size: options.InputSize = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = [],  # noqa: B006
+    std: options.Std = [],  # noqa: B006
+    grey: options.Grey = False,
     device: options.Device = "auto",
     seed: options.Seed = 0,
     out: options.Out = Path("cnnviz-out"),
@@ -105,8 +111,10 @@ def maximize(
     OUT/maximize/overview.png all layers.
     """
     from cnnviz import catalog
+    from cnnviz.classes import read_classes
     from cnnviz.files import check_folder, write_atomically
-    from cnnviz.images import open_image, parse_input_size
+    from cnnviz.images import open_image
+    from cnnviz.overrides import parse_overrides
     from cnnviz.selection import split_patterns
 
     patterns = split_patterns(layers)
@@ -114,8 +122,11 @@ def maximize(
     sides = _parse_size(size)
     if not 0 < lr < float("inf"):
         raise UsageError(f"--lr {lr} is no length of a step; it must be above 0, such as 0.05")
-    seen = parse_input_size(input_size) if input_size else None
+    seen = parse_overrides(
+        input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
+    )
     catalog.check_names(model, weights, device)
+    names = read_classes(classes) if classes else None
     photo = open_image(init) if init else None
     check_folder(out)
 
@@ -143,8 +154,8 @@ def maximize(
     interrupted = False
     with output.data_only():
         network = load_model(
-            model, weights, device=device, input_size=seen, seed=seed,
-            progress=output.shows_progress,
+            model, weights, device=device, preprocess=seen, classes=names,
+            seed=seed, progress=output.shows_progress,
         )  # fmt: skip
         records = trace_module(network.module, network.preprocess.input_size)
         whole = network.preprocess.input_size if photo else None
@@ -226,6 +237,7 @@ def _tell(report: "MaximizeReport", output: "Output", folder: Path, *, as_json: 
         output.document(report.document())
     elif report.results:
         output.table(*report.tables())
+    output.preparation(report.model.preprocess, photo=report.settings.init is not None)
     for record in report.skipped:
         output.note(f"skipped {record.label}: {record.layout.reason}")
     for note in report.notes():

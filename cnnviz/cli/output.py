@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cnnviz.report.document import to_json
+from cnnviz.images import Preprocess
+from cnnviz.report.document import is_guess, preprocess_text, to_json
 
 # Wider than any table: what is piped is not cut.
 _PIPE_WIDTH = 1000
@@ -68,6 +69,11 @@ class Output:
         """Print a line of talk on stderr, where the user asked for details."""
         if self._verbose:
             self.note(text)
+
+    def preparation(self, preprocess: Preprocess, *, photo: bool = True) -> None:
+        """Tell how pictures are prepared: always where that is a guess, else as a detail."""
+        tell = self.note if is_guess(preprocess) else self.detail
+        tell(preprocess_text(preprocess, photo=photo))
 
     @contextmanager
     def data_only(self) -> Iterator[None]:

@@ -58,6 +58,11 @@ def rf(
     ] = False,
     frames: options.Frames = False,
     input_size: options.InputSize = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = [],  # noqa: B006
+    std: options.Std = [],  # noqa: B006
+    grey: options.Grey = False,
     device: options.Device = "auto",
     seed: options.Seed = 0,
     out: options.Out = Path("cnnviz-out"),
@@ -72,12 +77,14 @@ def rf(
     OUT/rf/LAYER.png has one layer's box on the photo, OUT/rf/overview.png all of them.
     """
     from cnnviz.files import check_folder, write_atomically
-    from cnnviz.images import parse_input_size
+    from cnnviz.overrides import parse_overrides
     from cnnviz.selection import parse_place, select_layers, split_patterns
 
     patterns = split_patterns(layers)
     place = parse_place(at)
-    size = parse_input_size(input_size) if input_size else None
+    wanted = parse_overrides(
+        input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
+    )
     options.check_checkpoints(model, weights, device, frames=frames)
     if len(weights) > 1 and not effective:
         raise UsageError("the field is the same with all --weights; compare them with --effective")
@@ -87,7 +94,7 @@ def rf(
     check_folder(out)
 
     from cnnviz.cli.output import Output
-    from cnnviz.models import load_model, load_structure
+    from cnnviz.models import check_takes_photos, load_model, load_structure
     from cnnviz.report.rf import FieldsReport
     from cnnviz.rf import Unit, blank_photo, draw_development, draw_units, place_unit
     from cnnviz.tracer import trace_module
@@ -97,14 +104,16 @@ def rf(
         if place == "max" or effective or verify:
             networks = [
                 load_model(
-                    model, one, device=device, input_size=size, seed=seed,
+                    model, one, device=device, preprocess=wanted, seed=seed,
                     progress=output.shows_progress,
                 )
                 for one in weights
             ]  # fmt: skip
         else:
-            networks = [load_structure(model, weights[0], input_size=size)]
+            networks = [load_structure(model, weights[0], device=device, preprocess=wanted)]
         network = networks[-1]
+        if photos:
+            check_takes_photos(network)
         records = trace_module(network.module, network.preprocess.input_size)
         chosen = [records[i] for i in select_layers(patterns, records)]
         known = [record for record in chosen if record.receptive_field and record.grid]
@@ -145,6 +154,8 @@ def rf(
         output.document(report.document())
     else:
         output.table(*report.tables())
+    if photos:
+        output.preparation(network.preprocess)
     for record in unknown:
         output.note(f"no field for {record.label}: {record.reason}")
     for label, complaint in complaints.items():

@@ -265,7 +265,7 @@ class ReceptiveField:
     start: tuple[int, int]
     is_global: bool
     aligned: bool
-    branches: tuple[Branch, ...]
+    branches: tuple[Branch, ...] = field(repr=False)
 
     @property
     def size_text(self) -> str:

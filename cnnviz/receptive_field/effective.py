@@ -5,6 +5,7 @@ Networks", 2016: the gradient of a unit with respect to the input is far from ev
 theoretical field, and mostly much smaller.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,14 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz.feeding import feed
+from cnnviz.choices import Precision
+from cnnviz.feeding import feed, frame_count
 from cnnviz.hooks import observe
-from cnnviz.maps import as_maps
+from cnnviz.maps import as_maps, computing_in
 from cnnviz.models import LoadedModel
 from cnnviz.tracer import LayerRecord
 
 SHARES = (0.5, 0.95)
 _NOISE_PICTURES = 8
+# Of input that is run at once: eight pictures of the usual size, and fewer of larger ones.
+_PIXELS = 8 * 224 * 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +61,9 @@ class Effective:
 
 
 def noise(model: LoadedModel, seed: int) -> Tensor:
-    """Return pictures of seeded noise, (8, 3, H, W) float32, as a normalised photo has values."""
+    """Return pictures of seeded noise, (8, C, H, W) float32, as a normalised photo has values."""
     generator = torch.Generator().manual_seed(seed)
-    size = (_NOISE_PICTURES, 3, *model.preprocess.input_size)
+    size = (_NOISE_PICTURES, model.preprocess.channels, *model.preprocess.input_size)
     return torch.randn(size, generator=generator)
 
 
@@ -75,29 +79,36 @@ def effective_fields(
 
     Args:
         model: The network.
-        pictures: (N, 3, H, W) float32, preprocessed.
+        pictures: (N, C, H, W) float32, preprocessed.
         units: (row, column) on the map, by the label of the layer.
         records: The layers.
     """
     by_label = {record.label: record for record in records}
     total = {label: np.zeros(model.preprocess.input_size) for label in units}
-    for picture in pictures:
-        source = picture[None].to(model.device).requires_grad_()
+    for batch in torch.split(pictures, _batch(model)):
+        source = model.place(batch).requires_grad_()
 
         def keep(label: str, output: Tensor) -> Tensor:
             # A copy, because a later layer may overwrite the output in place.
             row, column = units[label]
-            return as_maps(output, by_label[label].layout)[0, :, row, column].sum()
+            return as_maps(output, by_label[label].layout)[:, :, row, column].sum()
 
-        with torch.enable_grad(), observe(model.module, list(units), keep, stop=True) as scores:
-            feed(model.module, source)
-        for label, score in scores.items():
-            (gradient,) = torch.autograd.grad(score, source, retain_graph=True)
-            total[label] += gradient[0].abs().sum(dim=0).double().cpu().numpy()
+        with torch.enable_grad(), computing_in(Precision.FP32, model.device):
+            with observe(model.module, list(units), keep, stop=True) as scores:
+                feed(model.module, source)
+            for label, score in scores.items():
+                (gradient,) = torch.autograd.grad(score, source, retain_graph=True)
+                # To the CPU first: Apple's GPUs have no float64.
+                total[label] += gradient.abs().cpu().double().sum(dim=(0, 1)).numpy()
     return {
         label: Effective(_shares(heat), _centre(by_label[label], units[label]))
         for label, heat in total.items()
     }
+
+
+def _batch(model: LoadedModel) -> int:
+    """Return how many pictures are run at once."""
+    return max(1, _PIXELS // (math.prod(model.preprocess.input_size) * frame_count(model.module)))
 
 
 def _shares(heat: NDArray[np.float64]) -> NDArray[np.float64]:

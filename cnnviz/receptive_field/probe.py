@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnviz.feeding import feed
+from cnnviz.feeding import feed, input_channels
 from cnnviz.hooks import observe
 from cnnviz.maps import as_maps
 from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
@@ -58,7 +58,8 @@ def probe(
         input_size: (rows, columns) of the input.
         on_step: Called after each forward pass.
     """
-    twin = copy.deepcopy(module).double().cpu()
+    # To the CPU first: Apple's GPUs have no float64.
+    twin = copy.deepcopy(module).cpu().double()
     by_axis = []
     for dim in (2, 3):
         by_axis.append(_probe_axis(twin, records, input_size, dim, on_step))
@@ -113,7 +114,8 @@ def _probe_axis(
         return broken.any(dim=1).any(dim=2 if dim == 2 else 1)
 
     # Noise, because some networks divide by what is zero for an even picture.
-    noise = torch.rand((3, *input_size), generator=torch.Generator().manual_seed(0)).double()
+    size = (input_channels(module), *input_size)
+    noise = torch.rand(size, generator=torch.Generator().manual_seed(0)).double()
     batch = _batch(input_size)
     for start in range(0, pixels, batch):
         group = range(start, min(start + batch, pixels))

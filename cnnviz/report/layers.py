@@ -126,7 +126,7 @@ class LayersReport:
             "schema_version": SCHEMA_VERSION,
             "command": "layers",
             "model": self.model.name,
-            "input_shape": [1, 3, rows, columns],
+            "input_shape": [1, self.model.preprocess.channels, rows, columns],
             "totals": {"params": whole.params, "macs": whole.macs},
             "layers": [layer_entry(record) for record in self.chosen],
             "never_ran": self.never_ran,
@@ -155,7 +155,7 @@ class LayersReport:
         rows, columns = self.model.preprocess.input_size
         return (
             f"{self.model.name}: {whole.params:,} parameters, {whole.macs:,} multiply-adds "
-            f"for an input of 1×3×{rows}×{columns}"
+            f"for an input of 1×{self.model.preprocess.channels}×{rows}×{columns}"
         )
 
     def notes(self) -> list[str]:

@@ -18,6 +18,7 @@ from cnnviz.report.document import (
     field_entry,
     field_texts,
     finite,
+    preprocess_entry,
     statistics_entry,
     to_json,
 )
@@ -129,13 +130,14 @@ class MapsReport:
 
     def document(self) -> dict[str, object]:
         """Return the run as the JSON document of `maps` and `manifest.json`."""
-        rows, columns = self.model.preprocess.input_size
+        preprocess = self.model.preprocess
         return {
             "schema_version": SCHEMA_VERSION,
             "command": "maps",
             "model": self.model.name,
             "weights": self._weights if self.earlier else self.model.weights,
-            "input_shape": [1, 3, rows, columns],
+            "input_shape": [1, preprocess.channels, *preprocess.input_size],
+            "preprocess": preprocess_entry(preprocess),
             "input": _input(self.result.input),
             "layers": [_layer(*layer) for layer in self._layers],
             "skipped": [
@@ -203,10 +205,10 @@ class MapsReport:
         return tables(cells, ("file", "stride", "field", "std", "min", "max", "shape"))
 
     def _input_row(self, found: Statistics) -> dict[str, str]:
-        rows, columns = self.model.preprocess.input_size
+        preprocess = self.model.preprocess
         return {
             "layer": "input",
-            "shape": f"3×{rows}×{columns}",
+            "shape": "×".join(map(str, (preprocess.channels, *preprocess.input_size))),
             **_values(found),
             "look": ", ".join(input_symptoms(found.health, found.mean, found.std)),
         }

@@ -10,7 +10,7 @@ from rich.table import Table
 from cnnviz.ascent.run import Maximized, Settings
 from cnnviz.models import LoadedModel
 from cnnviz.render import text
-from cnnviz.report.document import SCHEMA_VERSION
+from cnnviz.report.document import SCHEMA_VERSION, preprocess_entry
 from cnnviz.report.table import tables
 from cnnviz.tracer import LayerRecord
 
@@ -47,6 +47,7 @@ class MaximizeReport:
             "command": "maximize",
             "model": self.model.name,
             "weights": self.model.weights,
+            "preprocess": preprocess_entry(self.model.preprocess),
             "seed": self.settings.seed,
             "units": [_entry(result, path) for result, path in self.results],
             "skipped": [{"layer": r.label, "reason": r.layout.reason} for r in self.skipped],
@@ -70,10 +71,10 @@ class MaximizeReport:
         return tables(rows, ("steps", "size", "start"))
 
     def _unit(self, result: Maximized) -> str:
-        unit, classes = result.unit, self.model.classes
-        if classes and unit.channel is not None and unit.goal.endswith("class"):
-            return f"{unit.name} {classes[unit.channel]}"
-        return unit.name
+        unit = result.unit
+        if unit.channel is None or not unit.goal.endswith("class"):
+            return unit.name
+        return " ".join(filter(None, (unit.name, self.model.class_name(unit.channel))))
 
     def notes(self) -> list[str]:
         """Return what did not go as usual, one line per unit."""

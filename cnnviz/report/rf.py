@@ -10,7 +10,7 @@ from rich.table import Table
 from cnnviz.catalog import checkpoint_names
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.effective import SHARES
-from cnnviz.report.document import SCHEMA_VERSION, field_texts
+from cnnviz.report.document import SCHEMA_VERSION, field_texts, preprocess_entry
 from cnnviz.report.layers import layer_entry
 from cnnviz.report.table import tables
 from cnnviz.rf import Unit
@@ -45,7 +45,8 @@ class FieldsReport:
             "command": "rf",
             "model": self.model.name,
             "weights": list(dict.fromkeys(self.weights)) or self.model.weights,
-            "input_shape": [1, 3, *size],
+            "input_shape": [1, self.model.preprocess.channels, *size],
+            "preprocess": preprocess_entry(self.model.preprocess),
             "layers": [
                 *(
                     {**layer_entry(unit.record), **self._weights_of(i), **unit_entry(unit, size)}

@@ -163,7 +163,7 @@ class TestTalk:
         assert [line.split()[0] for line in run.stdout.splitlines()] == [
             "layer", "input", "relu", "relu#2",
         ]  # fmt: skip
-        assert run.stderr.startswith("3 files in cnnviz-out")
+        assert run.stderr.splitlines()[-1].startswith("3 files in cnnviz-out")
 
     def test_quiet_says_nothing_on_stderr(self, cli, tiny):
         run = cli("maps", "a.jpg", *tiny, "-q")

@@ -35,6 +35,11 @@ HELP, WRONG_USAGE, FAILED = 0, 2, 1
         (["maps", "a.jpg", "--fail-on", "change=no.json:1"], FAILED, "cannot read no.json"),
         (["maps", "a.jpg", "--fail-on", "nan", "--junit", "."], FAILED, ". is a folder"),
         (["maps", "a.jpg", "--input-size", "12y"], WRONG_USAGE, "input size '12y'"),
+        (["maps", "a.jpg", "--mean", "123.7"], WRONG_USAGE, "write 0.485"),
+        (["maximize", "--std", "0"], WRONG_USAGE, "std '0'"),
+        (["rf", "--crop", "9", "--resize", "8"], WRONG_USAGE, "resized to 8x8 does not fill"),
+        (["filters", "--classes", "no.txt"], FAILED, "file of class names no.txt does not exist"),
+        (["maps", "a.jpg", "--classes", "c.json"], FAILED, "c.json holds no class names"),
         (["maps", "a.jpg", "-c", "not.yaml"], WRONG_USAGE, "not.yaml is not YAML"),
         (["maps", "a.jpg", "-c", "key.yaml"], WRONG_USAGE, "unknown option 'cmpa'"),
         (["filters", "--help"], HELP, "--in-channels"),
@@ -49,6 +54,7 @@ HELP, WRONG_USAGE, FAILED = 0, 2, 1
 def test_torch_is_not_imported_for(process, here, words, code, said):
     Path("not.yaml").write_text("model: [")
     Path("key.yaml").write_text("cmpa: gray")
+    Path("c.json").write_text("{}")
     run = process(*words, python=("-X", "importtime"))
     talk = [line for line in run.stderr.splitlines() if not line.startswith("import time:")]
     assert run.code == code, talk
