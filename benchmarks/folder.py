@@ -53,11 +53,11 @@ def make_job(out: Path, device: str):
 def run_job(job, sources, on_done: Callable[[], None] = lambda: None) -> float:
     """Return the seconds that a folder run takes, once the network is loaded."""
     from cnnviz.ranks import ALONE
-    from cnnviz.runs import run_folder
+    from cnnviz.runs import describe, run_folder
     from cnnviz.team import Team
 
     start = perf_counter()
-    result = run_folder(job, sources, Team(ALONE), on_done=on_done)
+    result = run_folder(job, describe(job), sources, Team(ALONE), on_done=on_done)
     if result is None or any(outcome.error for outcome in result.outcomes):
         raise RuntimeError("the run failed")
     return perf_counter() - start

@@ -164,9 +164,12 @@ def _take_in(
     if isinstance(item, Outcome):
         tally.add(outcome, [])
         return
-    tally.add(outcome, [item.statistics, *(maps.statistics for one in snapshots for maps in one)])
-    if job.top_images and outcome.error is None:
-        tally.rank([find_peaks(maps.values, number, job.top_images) for maps in snapshots[-1]])
+    layers = snapshots[-1] if job.top_images else ()
+    tally.add(
+        outcome,
+        [item.statistics, *(maps.statistics for one in snapshots for maps in one)],
+        [find_peaks(maps.values, number, job.top_images) for maps in layers],
+    )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Which models, weights and devices can be named, told without importing torch (seconds)."""
 
 import re
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,10 @@ from cnnviz.errors import InputError, UnknownNameError, UsageError
 
 DEMO = "demo"
 TIMM = "timm"
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors", ".safetensors.index.json")
+CHECKPOINT_SUFFIXES = (
+    ".pth", ".pt", ".bin", ".ckpt", ".pt2", ".safetensors", ".safetensors.index.json",
+)  # fmt: skip
+TORCHSCRIPT, EXPORTED = "TorchScript", "torch.export"
 
 # torchvision registers its builders by decorator, some under a name that is not the function's,
 # and lists weights in enums. A decorator's arguments may take several lines.
@@ -51,6 +55,17 @@ def is_checkpoint(weights: str) -> bool:
     return weights.endswith(CHECKPOINT_SUFFIXES) or Path(weights).is_file()
 
 
+def program_kind(path: Path) -> str | None:
+    """Return what program a file is an archive of; None where it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile, NotImplementedError):
+        return None
+    kinds = {TORCHSCRIPT: "/code/", EXPORTED: "/archive_format"}
+    return next((k for k, mark in kinds.items() if any(mark in f"/{n}" for n in names)), None)
+
+
 def tell_weights(weights: str) -> str:
     """Return in words which weights a network has."""
     plain = {"none": "random weights", "default": "its own weights"}
@@ -63,7 +78,14 @@ def checkpoint_names(weights: Sequence[str]) -> list[str]:
     return stems if len(set(stems)) == len(set(weights)) else list(weights)
 
 
-def check_names(model: str, weights: str, device: str) -> None:
+def check_names(
+    model: str,
+    weights: str,
+    device: str,
+    *,
+    model_args: Mapping[str, object] | None = None,
+    state_key: str | None = None,
+) -> None:
     """Raise an error for a model, weights or device that cannot exist.
 
     What passes may still turn out wrong: weights that exist for another model only, a device
@@ -72,18 +94,57 @@ def check_names(model: str, weights: str, device: str) -> None:
     Raises:
         UnknownNameError: For an unknown model or weights name; it lists the closest names.
         InputError: If a model file or a checkpoint file does not exist.
-        UsageError: If the device is of no known form.
+        UsageError: If the device is of no known form, or arguments or a key are given to what
+            takes none.
     """
+    _check_model(model)
+    if model == DEMO and model_args:
+        raise UsageError(f"demo takes no --model-args; given {', '.join(model_args)}")
+    if is_checkpoint(weights):
+        _check_checkpoint(weights)
+    elif weights not in (known := ["default", "none", *_scan(_WEIGHTS)]):
+        if Path(weights).is_dir():
+            raise InputError(f"weights {weights} is a folder; name a file in it")
+        raise UnknownNameError("weights", weights, known, see="or a checkpoint file")
+    elif state_key is not None:
+        raise UsageError(
+            f"--state-key {state_key} is for a checkpoint, and --weights {weights} is none"
+        )
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise UsageError(f"unknown device {device!r}; choose from auto, cpu, cuda, cuda:N, mps")
+
+
+def _check_model(model: str) -> None:
     factory = split_factory(model)
     if factory is None and model not in (DEMO, *torchvision_names()):
+        _refuse_weights(model)
         known = [DEMO, *torchvision_names()]
         raise UnknownNameError("model", model, known, see="or your own as FILE.py:FACTORY")
     if factory is not None and factory[0].endswith(".py") and not Path(factory[0]).is_file():
         raise InputError(f"model file {factory[0]} does not exist")
-    if is_checkpoint(weights):
-        if not Path(weights).is_file():
-            raise InputError(f"checkpoint {weights} does not exist")
-    elif weights not in (known := ["default", "none", *_scan(_WEIGHTS)]):
-        raise UnknownNameError("weights", weights, known, see="or a checkpoint file")
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise UsageError(f"unknown device {device!r}; choose from auto, cpu, cuda, cuda:N, mps")
+
+
+_NO_HOOKS = {
+    TORCHSCRIPT: "hooks do not reach its layers",
+    EXPORTED: "loading it could run code (where you trust it, a function of your own may return "
+    "torch.export.unflatten(torch.export.load(PATH)))",
+}
+
+
+def _refuse_weights(model: str) -> None:
+    """Raise an error for a file of weights, or of a network that cannot be looked into."""
+    path = Path(model)
+    if not path.is_file() or path.suffix == ".py":
+        return
+    kind = program_kind(path)
+    what = f"a {kind} archive, and {_NO_HOOKS[kind]}" if kind else "a file, and no network's name"
+    raise UsageError(
+        f"model {model} is {what}: name the network with -m, and give the file with -w {model}"
+    )
+
+
+def _check_checkpoint(weights: str) -> None:
+    if Path(weights).is_dir():
+        raise InputError(f"checkpoint {weights} is a folder; name a file in it")
+    if not Path(weights).is_file():
+        raise InputError(f"checkpoint {weights} does not exist")

@@ -8,8 +8,10 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import Parameter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,11 +20,14 @@ from PIL import Image
 from torch import nn
 
 from cnnviz.catalog import TIMM, split_factory
-from cnnviz.errors import ModelError, UnknownNameError
+from cnnviz.checkpoints import refusing_code
+from cnnviz.errors import ModelError, UnknownNameError, UsageError
 from cnnviz.images import Preprocess
 
 
-def find_factory(reference: str, *, pretrained: bool = False) -> Any:
+def find_factory(
+    reference: str, *, pretrained: bool = False, arguments: Mapping[str, object] | None = None
+) -> Any:
     """Return what a reference names.
 
     The code may import its neighbours, as it does when it is run; `sys.path` is left as it was.
@@ -30,22 +35,104 @@ def find_factory(reference: str, *, pretrained: bool = False) -> Any:
     Args:
         reference: `FILE.py:NAME`, `package.module:NAME` or `timm:NAME`.
         pretrained: Whether timm is to load, or download, its weights.
+        arguments: What it will be given, by name.
 
     Raises:
         ModelError: If the import fails, with its cause, or what was found makes no network.
-        UnknownNameError: If there is no such name; it lists those that exist.
+        UnknownNameError: If there is no such name, or argument; it lists those that exist.
+        UsageError: If there are arguments, and what was found is a network already.
     """
     home, name = split_factory(reference) or ("", reference)
     if home == TIMM:
         return _find_timm(name, pretrained)
     module = _import_file(Path(home)) if home.endswith(".py") else _import_package(home)
     if not hasattr(module, name):
-        names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise UnknownNameError(f"factory in {home}", name, names)
+        raise UnknownNameError(f"factory in {home}", name, _names_in(module))
     made = getattr(module, name)
     if not callable(made):
         raise ModelError(f"{reference} is a {type(made).__name__}, not a network or a function")
+    if arguments and isinstance(made, nn.Module):
+        raise UsageError(
+            f"{reference} is a network already; --model-args are for a function or class"
+        )
+    check_arguments(reference, made, arguments or {})
     return made
+
+
+def _names_in(module: ModuleType) -> list[str]:
+    """Return what a module offers that could make a network, its own before what it imports."""
+    offered = {n: v for n, v in vars(module).items() if callable(v) and not n.startswith("_")}
+    own = [
+        name
+        for name, value in offered.items()
+        if isinstance(value, nn.Module) or getattr(value, "__module__", None) == module.__name__
+    ]
+    return own or list(offered)
+
+
+def check_arguments(
+    reference: str,
+    make: Callable[..., object],
+    arguments: Mapping[str, object],
+    settled: Collection[str] = (),
+) -> None:
+    """Raise an error for an argument that a function or class does not take.
+
+    Where it hands on whatever it is given to the class that it says it returns, the arguments of
+    that class are taken too.
+
+    Args:
+        reference: How the user wrote it, for messages.
+        make: The function or class.
+        arguments: By name.
+        settled: Names that are set in another way.
+
+    Raises:
+        UnknownNameError: For the first that is not taken; it lists those that are.
+    """
+    taken = _parameters(make)
+    for name in arguments:
+        if name in settled or not (taken.others or name in (*taken.names, *taken.inner)):
+            known = [known for known in taken.names if known not in settled]
+            raise UnknownNameError(f"argument for {reference}", name, known)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Which arguments can be given by name.
+
+    Attributes:
+        names: Those that can.
+        inner: Those that the class which a function calls needs, and the function may give it.
+        others: Whether there may be more.
+    """
+
+    names: tuple[str, ...]
+    inner: tuple[str, ...]
+    others: bool
+
+
+def _parameters(make: Callable[..., object]) -> _Taken:
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (ValueError, TypeError):  # some of those that are written in C tell nothing
+        return _Taken((), (), others=True)
+    named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    names = tuple(parameter.name for parameter in parameters if parameter.kind in named)
+    if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters):
+        return _Taken(names, (), others=False)
+    result = getattr(make, "__annotations__", {}).get("return")
+    if not isinstance(result, type):
+        return _Taken(names, (), others=True)
+    inner = _parameters(result)
+    needed = _needed(result)
+    offered = tuple(name for name in inner.names if name not in needed)
+    return _Taken((*names, *offered), needed, inner.others)
+
+
+def _needed(make: type) -> tuple[str, ...]:
+    parameters = inspect.signature(make).parameters.values()
+    return tuple(p.name for p in parameters if p.default is Parameter.empty)
 
 
 def make_network(reference: str, make: Any, arguments: Mapping[str, object]) -> nn.Module:
@@ -60,9 +147,12 @@ def make_network(reference: str, make: Any, arguments: Mapping[str, object]) -> 
         ModelError: If it fails, or gives anything else.
     """
     try:
-        module = make if isinstance(make, nn.Module) else make(**arguments)
+        with _beside(_folder(reference)):
+            module = make if isinstance(make, nn.Module) else make(**arguments)
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{reference} failed: {tell_cause(error)}") from error
+        lacking = isinstance(error, TypeError) and "required" in str(error)
+        way = "; --model-args NAME=VALUE gives an argument" if lacking else ""
+        raise ModelError(f"{reference} failed: {tell_cause(error)}{way}") from error
     if not isinstance(module, nn.Module):
         raise ModelError(
             f"{reference} gave a {type(module).__name__}; it must be a torch.nn.Module, "
@@ -73,7 +163,7 @@ def make_network(reference: str, make: Any, arguments: Mapping[str, object]) -> 
 
 def takes_num_classes(make: Callable[..., object]) -> bool:
     """Return whether a factory can be asked for a number of classes."""
-    return "num_classes" in inspect.signature(make).parameters
+    return "num_classes" in _parameters(make).names
 
 
 def tell_cause(error: BaseException) -> str:
@@ -115,10 +205,12 @@ def _find_timm(name: str, pretrained: bool) -> Callable[..., nn.Module]:
     if not timm.is_model(name):
         raise UnknownNameError("timm model", name, timm.list_models())
 
-    def build(num_classes: int | None = None) -> nn.Module:
+    def build(*, num_classes: int | None = None, **arguments: object) -> nn.Module:
         # None would be handed on to some builders as a number of classes.
-        asked = {} if num_classes is None else {"num_classes": num_classes}
-        network: nn.Module = timm.create_model(name, pretrained=pretrained, **asked)
+        if num_classes is not None:
+            arguments["num_classes"] = num_classes
+        with refusing_code():
+            network: nn.Module = timm.create_model(name, **{"pretrained": pretrained, **arguments})
         return network
 
     return build
@@ -131,24 +223,37 @@ def _import_file(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look themselves up there while the file runs.
     sys.modules[spec.name] = module
-    with _importing(str(file), file.resolve().parent):
+    with _importing(str(file)), _beside(file.resolve().parent):
         spec.loader.exec_module(module)
     return module
 
 
 def _import_package(name: str) -> ModuleType:
-    with _importing(name, Path.cwd()):
+    with _importing(name), _beside(Path.cwd()):
         return importlib.import_module(name)
 
 
+def _folder(reference: str) -> Path:
+    """Return where the neighbours of a reference's code are."""
+    home, _ = split_factory(reference) or ("", "")
+    return Path(home).resolve().parent if home.endswith(".py") else Path.cwd()
+
+
 @contextmanager
-def _importing(what: str, folder: Path) -> Iterator[None]:
-    """Let code in a folder import its neighbours, and tell why an import fails."""
-    before = list(sys.path)
-    sys.path.insert(0, str(folder))
+def _importing(what: str) -> Iterator[None]:
+    """Tell why an import fails."""
     try:
         yield
     except (Exception, SystemExit) as error:
         raise ModelError(f"importing {what} failed: {tell_cause(error)}") from error
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """Let code import its neighbours in a folder, and leave `sys.path` as it was."""
+    before = list(sys.path)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
     finally:
         sys.path[:] = before

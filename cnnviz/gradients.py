@@ -20,7 +20,7 @@ from cnnviz.hooks import observe
 from cnnviz.layout import Layout
 from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps, computing_in
 from cnnviz.models import LoadedModel
-from cnnviz.statistics import GradientNorms
+from cnnviz.statistics import gradient_norms
 from cnnviz.tracer import first_tensor, trace_module
 
 # Photos of one backward pass, which holds on to what every layer gave.
@@ -169,7 +169,7 @@ def _with_gradient(
 ) -> LayerMaps:
     # A layer that the score does not depend on has a gradient of zero.
     norm, values = (kept[0][i], kept[1][i]) if kept else (0.0, np.zeros_like(maps.values))
-    norms = GradientNorms(1, norm, norm / at_output)
+    norms = gradient_norms(norm, at_output)
     return replace(
         maps,
         statistics=replace(maps.statistics, gradient=norms),

@@ -15,7 +15,6 @@ from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes, Layout
 from cnnviz.models import LoadedModel
-from cnnviz.saturation import Bound, bounds_of
 from cnnviz.selection import ChannelSpec, select_layers
 from cnnviz.statistics import Statistics, measure
 from cnnviz.tracer import LayerRecord, trace_module
@@ -38,14 +37,12 @@ class LayerPlan:
             most active ones are ranked for each picture.
         top: How many of the most active are kept; 0 to keep all of `channels`.
         reduce: How they become one map.
-        bounds: Where the layer saturates; empty where it does not.
     """
 
     record: LayerRecord
     channels: tuple[int, ...]
     top: int
     reduce: Reduce
-    bounds: tuple[Bound, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -119,11 +116,7 @@ def plan_layers(
     """
     records = trace_module(model.module, model.preprocess.input_size)
     chosen = [records[i] for i in select_layers(patterns, records)]
-    plans = [
-        _plan(record, channels, reduce, bounds_of(model.module.get_submodule(record.name)))
-        for record in chosen
-        if record.layout.axes
-    ]
+    plans = [_plan(record, channels, reduce) for record in chosen if record.layout.axes]
     skipped = [Skipped(r, r.layout.reason) for r in chosen if r.layout.reason]
     if not plans:
         reasons = "; ".join(f"{s.record.label}: {s.reason}" for s in skipped[:3])
@@ -131,9 +124,7 @@ def plan_layers(
     return plans, skipped
 
 
-def _plan(
-    record: LayerRecord, spec: ChannelSpec, reduce: Reduce, bounds: tuple[Bound, ...]
-) -> LayerPlan:
+def _plan(record: LayerRecord, spec: ChannelSpec, reduce: Reduce) -> LayerPlan:
     count = record.layout.channels
     vector = record.layout.axes is Axes.VECTOR
     # The default number of channels is for grids: a reduced map, or a vector, takes them all.
@@ -143,7 +134,7 @@ def _plan(
     except UsageError as error:
         raise UsageError(f"layer {record.label}: {error}") from error
     return LayerPlan(
-        record, tuple(numbers), min(spec.top, count), Reduce.NONE if vector else reduce, bounds
+        record, tuple(numbers), min(spec.top, count), Reduce.NONE if vector else reduce
     )
 
 
@@ -249,7 +240,7 @@ def _keep(plan: LayerPlan, output: Tensor, count: int) -> list[LayerMaps]:
     maps = as_maps(output, plan.record.layout)
     # A table that does not depend on the picture has no batch of its own.
     maps = maps.expand(count, -1, -1, -1).float()
-    statistics, active = measure(maps, plan.bounds)
+    statistics, active = measure(maps, plan.record.bounds)
     mean = maps.mean(dim=1).cpu().numpy()
     values, channels = _pick(maps, plan)
     return [

@@ -22,6 +22,7 @@ from cnnviz.feeding import input_channels, input_dtype, memory_format
 from cnnviz.images import Preprocess
 from cnnviz.overrides import Overrides
 from cnnviz.sources import Source, find_source
+from cnnviz.wrappings import State
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class LoadedModel:
         name: What the user typed for it.
         weights: Which weights it has: "none", torchvision's name, or a checkpoint's path.
         device: Where it is.
+        model_args: What was given to the function or class that made it.
+        state_key: Which weights of a checkpoint were asked for; None for the usual ones.
+        note: What else the checkpoint holds, in words; empty where that is nothing.
 
     Example:
         >>> import cnnviz
@@ -50,6 +54,17 @@ class LoadedModel:
     name: str
     weights: str
     device: torch.device
+    model_args: Mapping[str, object] = field(default_factory=dict)
+    state_key: str | None = None
+    note: str = ""
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """What was asked for besides name and weights, where that is anything, as documents say."""
+        return {
+            **({"model_args": dict(self.model_args)} if self.model_args else {}),
+            **({"state_key": self.state_key} if self.state_key is not None else {}),
+        }
 
     def class_name(self, number: int) -> str | None:
         """Return the name of a class; None where it has none."""
@@ -73,6 +88,8 @@ def load_model(
     preprocess: Preprocess | Overrides | None = None,
     classes: Sequence[str] | None = None,
     seed: int = 0,
+    model_args: Mapping[str, object] | None = None,
+    state_key: str | None = None,
     progress: bool = False,
 ) -> LoadedModel:
     """Return the named network in eval mode, with the preprocessing that its weights expect.
@@ -90,12 +107,14 @@ def load_model(
             None for all as they expect, and as for ImageNet where nothing is known.
         classes: Names of what the last layer tells apart, by number; None for those of the weights.
         seed: Of random weights. The global random state is not touched.
+        model_args: For the function or class that makes the network, by name.
+        state_key: Which weights of a checkpoint, as `find_weights` takes it: `model_ema`.
         progress: Whether a download draws a progress bar on stderr.
 
     Raises:
-        UnknownNameError: If the model, the factory or the weights do not exist.
-        UsageError: If the device does not exist here, with those that do, or preprocessing or
-            classes do not fit.
+        UnknownNameError: If the model, the factory, the weights or an argument do not exist.
+        UsageError: If the device does not exist here, with those that do, the checkpoint has no
+            such key, or preprocessing or classes do not fit.
         ModelError: If the network cannot be built.
         WeightsError: If the weights cannot be downloaded, read, or fitted.
 
@@ -104,15 +123,19 @@ def load_model(
         >>> cnnviz.load_model("resnet18", weights="none", device="cpu").preprocess.input_size
         (224, 224)
     """
-    check_names(name, weights, device)
+    check_names(name, weights, device, model_args=model_args, state_key=state_key)
     place = find_device(device)
+    note = ""
     with _quiet_and_seeded(seed):
-        source = _find(name, weights, preprocess, input_size, progress=progress)
+        source = _find(
+            name, weights, preprocess, input_size, arguments=model_args, progress=progress
+        )
         if is_checkpoint(weights):
-            module = _load_checkpoint(Path(weights), name, source)
+            module, note = _load_checkpoint(Path(weights), name, source, state_key)
         else:
             module = _build(name, source)
-    return _loaded(name, source, _laid_out(module.to(place), place), place, classes)
+    loaded = _loaded(name, source, _laid_out(module.to(place), place), place, classes)
+    return replace(loaded, model_args=dict(model_args or {}), state_key=state_key, note=note)
 
 
 def _laid_out(module: nn.Module, place: torch.device) -> nn.Module:
@@ -144,6 +167,8 @@ def load_structure(
     device: str = "auto",
     input_size: int | tuple[int, int] | None = None,
     preprocess: Preprocess | Overrides | None = None,
+    model_args: Mapping[str, object] | None = None,
+    state_key: str | None = None,
 ) -> LoadedModel:
     """Return a network for its structure alone: its weights have shapes and no values.
 
@@ -155,6 +180,8 @@ def load_structure(
         device: As for `load_model`; it must exist, and nothing goes there.
         input_size: As for `load_model`.
         preprocess: As for `load_model`.
+        model_args: As for `load_model`.
+        state_key: As for `load_model`.
 
     Raises:
         CnnvizError: As `load_model` does.
@@ -162,11 +189,15 @@ def load_structure(
     check_names(name, weights, device)
     find_device(device)
     if is_checkpoint(weights):
-        return load_model(name, weights, device="cpu", input_size=input_size, preprocess=preprocess)
+        return load_model(
+            name, weights, device="cpu", input_size=input_size, preprocess=preprocess,
+            model_args=model_args, state_key=state_key,
+        )  # fmt: skip
     with _quiet_and_seeded(0):
-        source = _find(name, weights, preprocess, input_size, structure=True)
+        source = _find(name, weights, preprocess, input_size, arguments=model_args, structure=True)
         module = _build_hollow(name, source)
-    return _loaded(name, source, module, torch.device("meta"))
+    loaded = _loaded(name, source, module, torch.device("meta"))
+    return replace(loaded, model_args=dict(model_args or {}))
 
 
 def check_takes_photos(model: LoadedModel) -> None:
@@ -229,7 +260,7 @@ def _find(
     weights: str,
     preprocess: Preprocess | Overrides | None,
     input_size: int | tuple[int, int] | None,
-    **how: bool,
+    **how: Any,
 ) -> Source:
     """Return where the network comes from, with the preprocessing that the user wants."""
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
@@ -322,22 +353,28 @@ def _quiet_and_seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _load_checkpoint(path: Path, name: str, source: Source) -> nn.Module:
-    """Return the network with a checkpoint's weights, built for its number of classes."""
-    read = checkpoints.read_state(path)
-    module = _fitted(path, name, source, read, _build_hollow)
+def _load_checkpoint(
+    path: Path, name: str, source: Source, state_key: str | None
+) -> tuple[nn.Module, str]:
+    """Return the network with a checkpoint's weights, and what else there is in it."""
+    read = checkpoints.read_checkpoint(path, state_key)
+    module = _fitted(path, name, source, read.state, _build_hollow)
     tensors = [*module.parameters(), *module.buffers()]
     if any(tensor.is_meta for tensor in tensors):
         # Something that no checkpoint holds; then all is initialised, and most of it replaced.
-        module = _fitted(path, name, source, read, _build)
-    return module
+        module = _fitted(path, name, source, read.state, _build)
+    used, others = checkpoints.parts(read, module.state_dict())
+    if not others or state_key is not None:
+        return module, ""
+    what = f"{used} is used" if used else "those outside are used"
+    return module, f"{path} also holds {', '.join(others)}: {what}; --state-key chooses"
 
 
 def _fitted(
     path: Path,
     name: str,
     source: Source,
-    read: checkpoints.State,
+    read: State,
     build: Callable[[str, Source, int | None], nn.Module],
 ) -> nn.Module:
     module = build(name, source, None)
@@ -353,7 +390,9 @@ def _fitted(
         state = {**_auxiliary(expected), **state}
     checkpoints.check_fit(path, name, state, expected)
     # The tensors of the file take the place of those of the network, which need no values.
-    module.load_state_dict({k: v.to(expected[k].dtype) for k, v in state.items()}, assign=True)
+    module.load_state_dict(
+        {k: checkpoints.converted(path, k, v, expected[k]) for k, v in state.items()}, assign=True
+    )
     return module
 
 

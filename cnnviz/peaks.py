@@ -1,5 +1,6 @@
 """Where a channel is most active, over any number of photos: the best few, one place per photo."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+# Of one photo: a channel's row, its largest value, and where on the map that is.
+Peak = tuple[int, np.float32, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,33 @@ class Peaks:
         best = np.lexsort((photos, -scores), axis=1)[:, : self.most]
         rows = np.arange(len(scores))[:, None]
         return Peaks(self.most, scores[rows, best], photos[rows, best], places[rows, best])
+
+    def of(self, photo: int | np.int64) -> list[Peak]:
+        """Return the peaks of one photo that are among the best."""
+        rows, ranks = np.nonzero((self.photos == photo) & (self.scores > -np.inf))
+        scores, places = self.scores[rows, ranks], self.places[rows, ranks]
+        return list(zip(rows.tolist(), scores, places.tolist(), strict=True))
+
+
+def best_peaks(found: Iterable[tuple[int, Peak]], channels: int, most: int) -> Peaks:
+    """Return the best of many peaks.
+
+    Args:
+        found: (photo, peak) in any order.
+        channels: How many the layer has, K.
+        most: How many photos are kept for each.
+    """
+    entries = sorted(found, key=lambda entry: (entry[1][0], -entry[1][1], entry[0]))
+    shape = channels, most
+    scores = np.full(shape, -np.inf, np.float32)
+    photos, places = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    filled = [0] * channels
+    for photo, (row, score, place) in entries:
+        if (rank := filled[row]) < most:
+            at = row, rank
+            scores[at], photos[at], places[at] = score, photo, place
+            filled[row] += 1
+    return Peaks(most, scores, photos, places)
 
 
 def find_peaks(maps: Floats, photo: int, most: int) -> Peaks:

@@ -152,6 +152,7 @@ def _about(model: LoadedModel, photo: Photo, maps: LayerMaps) -> dict[str, objec
         "image": photo.key,
         "model": model.name,
         "weights": model.weights,
+        **model.asked,
         "layer": maps.plan.record.label,
         "channels": list(maps.channels),
     }
@@ -162,7 +163,9 @@ def _overview_png(model: LoadedModel, photo: Photo, stages: Sequence[Stage], sty
         f"{model.name}, mean map per layer", (f"{photo.key} · {tell_weights(model.weights)}",)
     )
     overview = draw_overview(photo.seen, stages, header, cmap=style.cmap)
-    about = {"image": photo.key, "model": model.name, "weights": model.weights}
+    about = {
+        "image": photo.key, "model": model.name, "weights": model.weights, **model.asked,
+    }  # fmt: skip
     return encode_png(overview, about)
 
 

@@ -1,17 +1,20 @@
 """The statistics of an earlier run, and how far those of this run are from them."""
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnnviz.checks import Change
-from cnnviz.errors import InputError
+from cnnviz.errors import InputError, UsageError
 from cnnviz.selection import label
 
-INPUT = "input"
+# What must be the same for statistics to be compared; other weights are what one compares.
+_COMPARED = ("model", "input-size", "preprocessing")
+_PHOTOS = ("count", "digest", "failed")
 _SHARES = ("zero_fraction", "saturated_fraction")
 # Where a layer was the same everywhere, any other value is a change.
 _SMALLEST = 1e-12
@@ -19,15 +22,69 @@ _SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class Reference:
-    """The layers of an earlier run.
+    """What an earlier run found.
 
     Attributes:
-        path: Where they were read from.
-        layers: By label, entries as the JSON document of `maps` has them; its input too.
+        path: Where it was read from.
+        settings: What that run was given.
+        photos: Which photos, as `tell_photos` does.
+        input: What the network got, as the JSON document of `maps` has it.
+        layers: By label, entries as that document has them.
     """
 
     path: Path
+    settings: Mapping[str, object]
+    photos: Mapping[str, Any]
+    input: Mapping[str, Any]
     layers: Mapping[str, Mapping[str, Any]]
+
+    def check_photos(self, keys: Iterable[str]) -> None:
+        """Make sure that a run is of the same photos, by their names.
+
+        Raises:
+            UsageError: If it is not.
+        """
+        now = tell_photos(keys)
+        before, count = self.photos["count"], now["count"]
+        if self.photos["digest"] != now["digest"]:
+            others = " others" if before == count else ""
+            self._refuse(f"it is of {before} photos, and this run of {count}{others}")
+
+    def check_settings(self, settings: Mapping[str, object]) -> None:
+        """Make sure that a run is of the same network, with the same preprocessing.
+
+        Raises:
+            UsageError: If it is not.
+        """
+        now = json.loads(json.dumps(settings))
+        for name in _COMPARED:
+            if self.settings[name] != now[name]:
+                said = f"its {name} is {_said(self.settings[name])}, and that of this run "
+                self._refuse(said + _said(now[name]))
+
+    def _refuse(self, why: str) -> None:
+        raise UsageError(
+            f"cannot compare with {self.path}: {why}; give what it was given, or write it anew "
+            "with --save-reference"
+        )
+
+    def missing(self, labels: Iterable[str]) -> list[str]:
+        """Return the labels of layers that are not among those of a run."""
+        there = set(labels)
+        return [name for name in self.layers if name not in there]
+
+    def change_of_input(self, entry: Mapping[str, Any], failed: Iterable[str]) -> Change:
+        """Return what changed the most in what the network got.
+
+        Args:
+            entry: Its entry in the document of this run.
+            failed: The keys of photos that failed.
+        """
+        other = sorted({*self.photos["failed"]} ^ {*failed})
+        if other:
+            names = ", ".join(other[:3]) + (" …" if other[3:] else "")
+            return Change(math.inf, f"photos that failed in one of the runs only: {names}")
+        return max(_changes(self.input, entry), key=lambda change: change.amount)
 
     def change(self, name: str, entry: Mapping[str, Any]) -> Change:
         """Return what changed the most in a layer.
@@ -37,7 +94,7 @@ class Reference:
         channels) as they are, and the gradient in units of what it was.
 
         Args:
-            name: The layer's label, or `input`.
+            name: The layer's label.
             entry: Its entry in the document of this run.
         """
         before = self.layers.get(name)
@@ -58,24 +115,46 @@ def read_reference(path: Path) -> Reference:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         entries = [(label(entry["name"], entry["call"]), entry) for entry in document["layers"]]
-        entries.append((INPUT, document["input"]))
-        measured = all(entry and entry["stats"] for _, entry in entries)
+        known = {key: document[key] for key in ("settings", "photos", "input")}
+        measured = all(
+            entry and entry["stats"] for entry in (known["input"], *dict(entries).values())
+        )
+        told = {*_COMPARED} <= {*known["settings"]} and {*_PHOTOS} <= {*known["photos"]}
     except OSError as error:
         why = f"{error.strerror}; --save-reference writes it"
         raise InputError(f"cannot read {path}: {why}") from error
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path} is not what --save-reference writes") from error
+    if not told:
+        raise InputError(f"{path} is not what --save-reference writes")
     if not measured:
         raise InputError(f"{path} has no statistics: no photo of that run could be read")
     if len(dict(entries)) < len(entries):
         raise InputError(f"{path} is of several checkpoints; --fail-on change takes one")
-    return Reference(path, dict(entries))
+    return Reference(path, layers=dict(entries), **known)
+
+
+def tell_photos(keys: Iterable[str], failed: Iterable[str] = ()) -> dict[str, object]:
+    """Return which photos a run was of, as its document has it.
+
+    Args:
+        keys: The keys of all photos, in any order.
+        failed: Of those that failed.
+    """
+    names = sorted(keys)
+    # Names that are not UTF-8 hold lone surrogates.
+    digest = hashlib.sha256("\0".join(names).encode(errors="surrogatepass")).hexdigest()
+    return dict(zip(_PHOTOS, (len(names), digest, sorted(failed)), strict=True))
 
 
 def reference_document(document: Mapping[str, object]) -> dict[str, object]:
     """Return what is kept of the document of `maps` to compare later runs with."""
     left_out = ("images", "skipped", "failed", "tripped", "top_images")
     return {key: value for key, value in document.items() if key not in left_out}
+
+
+def _said(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:

@@ -108,7 +108,7 @@ def draw_units(
         photo: RGB, upright.
         key: The photo's name.
     """
-    about = {"model": model.name, "weights": model.weights, "image": key}
+    about = {"model": model.name, "weights": model.weights, **model.asked, "image": key}
     for unit in units:
         picture = _draw_unit(model, unit, photo, f"{model.name} · {key}")
         yield f"{_stem(unit)}.png", encode_png(picture, {**about, "layer": unit.record.label})
@@ -139,7 +139,10 @@ def draw_development(
             for model, name, unit in zip(models, checkpoint_names(weights), same, strict=True)
         ]
         label = same[-1].record.label
-        about = {"model": models[-1].name, "weights": weights, "image": key, "layer": label}
+        about = {
+            "model": models[-1].name, "weights": weights, **models[-1].asked, "image": key,
+            "layer": label,
+        }  # fmt: skip
         yield f"{_stem(same[-1])}.png", encode_png(stack_pictures(pictures), about)
         if frames:
             yield f"{_stem(same[-1])}.frames.png", encode_frames(pictures, about)
@@ -167,7 +170,7 @@ def _overview(
 ) -> tuple[str, bytes]:
     boxes = [_field_box(model, unit, photo) for unit in units]
     header = Header(f"{model.name}: what one unit of each layer sees", (key,))
-    about = {"model": model.name, "weights": model.weights, "image": key}
+    about = {"model": model.name, "weights": model.weights, **model.asked, "image": key}
     picture = draw_boxes(photo, _told_once(boxes), header, seen=_seen(model, photo))
     return "overview.png", encode_png(picture, about)
 

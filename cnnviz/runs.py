@@ -21,6 +21,7 @@ from cnnviz.images import ImageSource
 from cnnviz.journal import Journal, Past, Settings, finish_journal, read_journal, start_journal
 from cnnviz.maps import LayerPlan
 from cnnviz.models import LoadedModel
+from cnnviz.peaks import Peaks
 from cnnviz.statistics import Statistics
 from cnnviz.tally import Outcome, RunResult, merged
 from cnnviz.team import Team
@@ -35,7 +36,8 @@ class _Start:
         sources: All photos.
         finished: Those that need not be done again.
         totals: The statistics of those, and of `lost`.
-        lost: Keys of photos whose files have gone since.
+        lost: Keys of photos that are to be done again, because their files or lines have gone.
+        peaks: Where the finished photos excite channels most.
     """
 
     run: str
@@ -43,10 +45,12 @@ class _Start:
     finished: tuple[Outcome, ...]
     totals: tuple[Statistics, ...]
     lost: frozenset[str]
+    peaks: tuple[Peaks, ...]
 
 
 def run_folder(
     job: MapsJob,
+    settings: Settings,
     sources: Sequence[ImageSource],
     team: Team,
     *,
@@ -60,6 +64,7 @@ def run_folder(
 
     Args:
         job: What to do with each.
+        settings: What `describe` tells of the job.
         sources: The photos; only those of the first process count.
         team: The processes that share the run.
         resume: Go on from what is in the output folder.
@@ -78,8 +83,7 @@ def run_folder(
         ModelError: If the network fails on a batch.
         TeamError: If another process has died.
     """
-    settings = describe(job)
-    start = team.share(lambda: _start(job.out, settings, sources, resume))
+    start = team.share(lambda: _start(job, settings, sources, resume))
     first = team.place.first
     shown, failures = 0, []
 
@@ -101,9 +105,9 @@ def run_folder(
                 )
 
     count(len(start.finished) if first else 0)
-    totals = start.totals if first else ()
+    totals, peaks = (start.totals, start.peaks) if first else ((), ())
     with Journal(
-        job.out, start.run, team.place.rank, start.finished, totals, start.lost
+        job.out, start.run, team.place.rank, start.finished, totals, start.lost, peaks
     ) as journal:
         run_maps(
             job, start.sources, journal,
@@ -112,11 +116,14 @@ def run_folder(
     return _gather(job.out, settings, start, journal, team)
 
 
-def _start(out: Path, settings: Settings, sources: Sequence[ImageSource], resume: bool) -> _Start:
+def _start(
+    job: MapsJob, settings: Settings, sources: Sequence[ImageSource], resume: bool
+) -> _Start:
     """Begin the journal, with what can be kept of earlier runs."""
+    out = job.out
     past = read_journal(out) if resume else None
     if past is None:
-        past = Past(settings, (), {})
+        past = Past(settings, ())
     _check(out, past, settings, sources)
     remove_leftovers(out)
     kept = [
@@ -124,11 +131,15 @@ def _start(out: Path, settings: Settings, sources: Sequence[ImageSource], resume
         for source in sources
         if source.key in past.files
     ]
+    finished = {outcome.source.key: outcome for outcome in kept if _is_there(outcome)}
+    counted = {source.key for source in sources if past.counts(source.key)}
+    lost = frozenset(counted - finished.keys())
     run = uuid.uuid4().hex
-    start_journal(out, run, settings, kept, past.totals)
-    finished = tuple(outcome for outcome in kept if _is_there(outcome))
-    lost = past.files.keys() - {outcome.source.key for outcome in finished}
-    return _Start(run, sources, finished, past.totals, frozenset(lost))
+    start_journal(out, run, settings, kept, past.totals, lost, past.peaks)
+    numbers = {source.key: i for i, source in enumerate(sources) if source.key in finished}
+    channels = [len(plan.channels) for plan in job.plans]
+    peaks = past.best(numbers, channels, job.top_images) if past.peaks else ()
+    return _Start(run, sources, tuple(finished.values()), past.totals, lost, peaks)
 
 
 def _check(out: Path, past: Past, settings: Settings, sources: Sequence[ImageSource]) -> None:
@@ -181,7 +192,7 @@ def _gather(
     journal.totals = reduce(merged, [totals for _, totals, _ in parts])
     journal.peaks = reduce(merged, [peaks for _, _, peaks in parts])
     result = journal.result(start.sources)
-    finish_journal(out, settings, result)
+    finish_journal(out, settings, result, start.lost)
     return result
 
 
@@ -191,7 +202,9 @@ def describe(job: MapsJob) -> dict[str, object]:
     return {
         "cnnviz": __version__,
         "model": job.model.name,
+        "model-args": dict(job.model.model_args),
         "weights": [model.weights for model in job.models],
+        "state-key": job.model.state_key,
         "content of the weights": [_digest(model) for model in job.models],
         "input-size": list(preprocess.input_size),
         "resize": list(preprocess.resize),

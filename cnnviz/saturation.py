@@ -1,9 +1,10 @@
 """Where an activation function saturates: the bounds beyond which it hardly passes a gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 # A sigmoid or a tanh is at its bound where less than this share of its range is left. Less than a
 # twenty-fifth of its steepest slope is left there.
@@ -27,13 +28,17 @@ class Bound:
         return values == self.value if not self.near else (values - self.value).abs() <= self.near
 
 
-def bounds_of(module: nn.Module) -> tuple[Bound, ...]:
-    """Return the bounds of an activation function; none for other modules.
+def bounds_of(operator: str, arguments: Mapping[str, Any]) -> tuple[Bound, ...]:
+    """Return the bounds of an activation function.
 
     The zeros of a ReLU are no saturation but what it is for: they are told as zeros. So only the
     upper bound of a ReLU6 counts.
+
+    Args:
+        operator: The name of the operator that computes it, one of `SATURATING`.
+        arguments: What that was called with, by name.
     """
-    return next((find(module) for kind, find in _BOUNDS.items() if isinstance(module, kind)), ())
+    return _BOUNDS[operator](arguments)
 
 
 def _sides(low: float, high: float) -> tuple[Bound, Bound]:
@@ -41,16 +46,17 @@ def _sides(low: float, high: float) -> tuple[Bound, Bound]:
     return Bound(low, near), Bound(high, near)
 
 
-def _hardtanh(module: nn.Module) -> tuple[Bound, ...]:
-    return Bound(float(module.min_val)), Bound(float(module.max_val))  # type: ignore[arg-type]
+def _hardtanh(arguments: Mapping[str, Any]) -> tuple[Bound, ...]:
+    low, high = Bound(float(arguments["min_val"])), Bound(float(arguments["max_val"]))
+    # A ReLU6 is a hard tanh from 0 to 6.
+    return (low, high) if low.value else (high,)
 
 
-# A ReLU6 is a Hardtanh to torch: it stands first.
-_BOUNDS: dict[type[nn.Module], Callable[[nn.Module], tuple[Bound, ...]]] = {
-    nn.Sigmoid: lambda _: _sides(0.0, 1.0),
-    nn.Tanh: lambda _: _sides(-1.0, 1.0),
-    nn.ReLU6: lambda _: (Bound(6.0),),
-    nn.Hardtanh: _hardtanh,
-    nn.Hardsigmoid: lambda _: (Bound(0.0), Bound(1.0)),
-    nn.Hardswish: lambda _: (Bound(0.0),),
+_BOUNDS: dict[str, Callable[[Mapping[str, Any]], tuple[Bound, ...]]] = {
+    "sigmoid": lambda _: _sides(0.0, 1.0),
+    "tanh": lambda _: _sides(-1.0, 1.0),
+    "hardtanh": _hardtanh,
+    "hardsigmoid": lambda _: (Bound(0.0), Bound(1.0)),
+    "hardswish": lambda _: (Bound(0.0),),
 }
+SATURATING = frozenset(_BOUNDS)

@@ -73,6 +73,7 @@ def _about(models: Sequence[LoadedModel], photo: Photo, last: LayerMaps) -> dict
         "image": photo.key,
         "model": models[-1].name,
         "weights": [model.weights for model in models],
+        **models[-1].asked,
         "layer": last.plan.record.label,
         "channels": list(last.channels),
     }

@@ -1,9 +1,7 @@
 """Where networks come from: the bundled one, torchvision, timm, or a user's own code."""
 
-import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,13 @@ from torch import nn
 from cnnviz import checkpoints
 from cnnviz.catalog import DEMO, TIMM, is_checkpoint, split_factory
 from cnnviz.errors import UnknownNameError, UsageError, WeightsError
-from cnnviz.factories import find_factory, make_network, takes_num_classes, timm_preprocess
+from cnnviz.factories import (
+    check_arguments,
+    find_factory,
+    make_network,
+    takes_num_classes,
+    timm_preprocess,
+)
 from cnnviz.images import Preprocess
 from cnnviz.overrides import Overrides
 
@@ -46,6 +50,7 @@ def find_source(
     weights: str,
     wanted: Overrides,
     *,
+    arguments: Mapping[str, object] | None = None,
     progress: bool = False,
     structure: bool = False,
 ) -> Source:
@@ -55,20 +60,23 @@ def find_source(
         name: As for `load_model`.
         weights: As for `load_model`; a checkpoint is not read.
         wanted: What is done to photos in place of what the weights expect.
+        arguments: For the function or class that makes the network, by name.
         progress: Whether a download draws a progress bar on stderr.
         structure: Whether weights are not wanted: `build` then neither reads nor downloads any.
 
     Raises:
-        UnknownNameError: If the factory or the weights do not exist.
-        UsageError: If the photo would be resized to less than what is cropped from it.
+        UnknownNameError: If the factory, the weights or an argument do not exist.
+        UsageError: If what makes the network takes no arguments, or the photo would be resized to
+            less than what is cropped from it.
         ModelError: If the user's code cannot be imported.
     """
+    given = dict(arguments or {})
     if name == DEMO:
         source = _find_demo(weights, structure)
     elif split_factory(name) is not None:
-        source = _find_own(name, weights, structure)
+        source = _find_own(name, weights, given, structure)
     else:
-        source = _find_torchvision(name, weights, wanted.size, progress, structure)
+        source = _find_torchvision(name, weights, wanted.size, given, progress, structure)
     return replace(source, preprocess=wanted.over(source.preprocess))
 
 
@@ -81,7 +89,7 @@ def _find_demo(weights: str, structure: bool) -> Source:
     def build(classes: int | None) -> nn.Module:
         module: nn.Module = network.demo(classes or len(CLASSES))
         if weights == "default" and not structure:
-            module.load_state_dict(checkpoints.read_state(network.WEIGHTS))
+            module.load_state_dict(checkpoints.read_checkpoint(network.WEIGHTS).state)
         return module
 
     size = (network.INPUT_SIZE, network.INPUT_SIZE)
@@ -96,7 +104,12 @@ def _known_weights(model: str, weights: str, known: tuple[str, ...]) -> None:
 
 
 def _find_torchvision(
-    name: str, weights: str, size: tuple[int, int] | None, progress: bool, structure: bool
+    name: str,
+    weights: str,
+    size: tuple[int, int] | None,
+    given: dict[str, object],
+    progress: bool,
+    structure: bool,
 ) -> Source:
     from torchvision.models import get_model_builder, get_model_weights
 
@@ -109,14 +122,17 @@ def _find_torchvision(
         _preprocess_of(reference.transforms()), source=_weights_say(member is not None)
     )
     builder = get_model_builder(name)
+    check_arguments(name, builder, given, settled=("weights", "progress"))
 
     def build(classes: int | None) -> nn.Module:
         if member is not None and not structure:
-            return _download(builder, member, progress)
+            return _download(builder, member, given, progress)
         arguments = structure_arguments(name, size or preprocess.input_size)
         if classes is not None:
             arguments["num_classes"] = classes
-        module: nn.Module = builder(weights=None, **arguments)
+        # An argument may be the weights of a network inside, which torchvision reads by itself.
+        with checkpoints.refusing_code():
+            module: nn.Module = builder(weights=None, **{**arguments, **given})
         return module
 
     # A member of an enum calls itself by its first name, so DEFAULT reads IMAGENET1K_V2.
@@ -186,13 +202,15 @@ def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
     return {}
 
 
-def _download(builder: Callable[..., nn.Module], weights: Any, progress: bool) -> nn.Module:
+def _download(
+    builder: Callable[..., nn.Module], weights: Any, given: dict[str, object], progress: bool
+) -> nn.Module:
     """Build with torchvision's weights, from its cache or the network."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     file = folder / weights.url.rpartition("/")[2]
     try:
-        with _weights_only():
-            module: nn.Module = builder(weights=weights, progress=progress)
+        with checkpoints.refusing_code():
+            module: nn.Module = builder(weights=weights, progress=progress, **given)
             return module
     except OSError as error:
         raise WeightsError(
@@ -200,35 +218,29 @@ def _download(builder: Callable[..., nn.Module], weights: Any, progress: bool) -
             f"{file} (TORCH_HOME sets the folder), give a checkpoint with -w PATH, ask for random "
             "weights with -w none, or use the bundled network with -m demo"
         ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:
-        why = (str(error) or "it ends too early").splitlines()[0][:200]
+    except (
+        RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError,
+    ) as error:  # fmt: skip
+        why = " ".join((str(error) or "it ends too early").split())[:200]
+        if given:
+            asked = " ".join(f"{name}={value}" for name, value in given.items())
+            raise WeightsError(
+                f"{weights} does not fit a network made with {asked}: {why}; ask for random "
+                "weights with -w none, or give a checkpoint"
+            ) from error
         raise WeightsError(
             f"{file} is damaged or not the file of {weights}: {why}; delete it to download it again"
         ) from error
 
 
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """Have torch refuse pickled code also where torchvision does not ask for that."""
-    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
-
-
-def _find_own(reference: str, weights: str, structure: bool) -> Source:
+def _find_own(reference: str, weights: str, given: dict[str, object], structure: bool) -> Source:
     _known_weights(reference, weights, ())
-    make = find_factory(reference, pretrained=weights == "default" and not structure)
+    pretrained = weights == "default" and not structure
+    make = find_factory(reference, pretrained=pretrained, arguments=given)
 
     def build(classes: int | None) -> nn.Module:
-        arguments = {"num_classes": classes} if classes and takes_num_classes(make) else {}
-        return make_network(reference, make, arguments)
+        inferred = {"num_classes": classes} if classes and takes_num_classes(make) else {}
+        return make_network(reference, make, {**inferred, **given})
 
     home, mark, name = reference.partition(":")
     preprocess = timm_preprocess(name) if home == TIMM and mark else _IMAGENET

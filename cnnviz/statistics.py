@@ -18,17 +18,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GradientNorms:
-    """Norms of the gradient of a score with respect to a layer's output.
+    """Norms of the gradient of a score with respect to a layer's output; sums are exact.
 
     Attributes:
         pictures: How many were measured.
-        norms: Sum of their norms.
-        relatives: Sum of their norms relative to those at the network's output.
+        norms: Sum of their finite norms.
+        relatives: Sum of those relative to the norms at the network's output.
+        nan: How many norms are NaN.
+        infinite: How many are infinite.
     """
 
     pictures: int
-    norms: float
-    relatives: float
+    norms: Fraction
+    relatives: Fraction
+    nan: int = 0
+    infinite: int = 0
 
     def merge(self, other: "GradientNorms") -> "GradientNorms":
         """Return the norms of both sets of pictures together."""
@@ -36,17 +40,38 @@ class GradientNorms:
             self.pictures + other.pictures,
             self.norms + other.norms,
             self.relatives + other.relatives,
+            self.nan + other.nan,
+            self.infinite + other.infinite,
         )
 
     @property
     def norm(self) -> float:
         """The mean norm."""
-        return self.norms / self.pictures
+        return self._mean(self.norms)
 
     @property
     def relative(self) -> float:
         """The mean norm relative to that at the network's output."""
-        return self.relatives / self.pictures
+        return self._mean(self.relatives)
+
+    def _mean(self, total: Fraction) -> float:
+        if self.nan or self.infinite:
+            return math.nan if self.nan else math.inf
+        return float(total / self.pictures)
+
+
+def gradient_norms(norm: float, at_output: float) -> GradientNorms:
+    """Return the norms of one picture.
+
+    Args:
+        norm: That of the gradient with respect to the layer's output.
+        at_output: That with respect to the network's output, above 0.
+    """
+    if not math.isfinite(norm):
+        return GradientNorms(
+            1, Fraction(0), Fraction(0), int(math.isnan(norm)), int(math.isinf(norm))
+        )
+    return GradientNorms(1, Fraction(norm), Fraction(norm / at_output))
 
 
 @dataclass(frozen=True)
@@ -190,7 +215,7 @@ def measure(maps: Tensor, bounds: Sequence[Bound] = ()) -> tuple[list[Statistics
     measured, positive = [], []
     for i, (picture, mean, squares) in enumerate(zip(flat, *_means_and_squares(flat), strict=True)):
         # numpy compares five times as fast as torch on a CPU.
-        values = picture.numpy() if picture.is_cpu else picture
+        values = picture.numpy() if picture.device.type == "cpu" else picture
         nonzero = _count(values != 0)
         positive.append((nonzero if low[i].min() >= 0 else _count(values > 0)) / total)
         there = tuple((bound.value, _count(bound.reached(picture))) for bound in bounds)
@@ -226,6 +251,7 @@ def _means_and_squares(flat: Tensor) -> tuple[list[float], list[float]]:
     for picture in flat:
         near = picture.mean(1)
         apart = picture - near[:, None]
+        # Not their norm: ten times as long where channels lie side by side in memory.
         sums.append(torch.stack([near, apart.mean(1), apart.square_().sum(1)]))
     # What rounding left between `near` and the true means matters where the deviation is small.
     near, rest, squares = torch.stack(sums, 1).cpu().double()

@@ -78,6 +78,7 @@ class Tally:
         outcomes: Iterable[Outcome] = (),
         totals: Sequence[Statistics] = (),
         counted: Iterable[str] = (),
+        peaks: Sequence[Peaks] = (),
     ) -> None:
         """Start, or go on.
 
@@ -85,21 +86,22 @@ class Tally:
             outcomes: Of photos that are finished.
             totals: Their statistics.
             counted: Keys of photos that are in `totals` though they are not finished.
+            peaks: Where the finished ones excite channels most.
         """
         self.outcomes = {outcome.source.key: outcome for outcome in outcomes}
         self.totals = tuple(totals)
-        self.peaks: tuple[Peaks, ...] = ()
+        self.peaks = tuple(peaks)
         self._counted = frozenset(counted)
 
-    def add(self, outcome: Outcome, found: Sequence[Statistics]) -> None:
-        """Take in a photo, and its statistics where it did not fail."""
+    def add(
+        self, outcome: Outcome, found: Sequence[Statistics], peaks: Sequence[Peaks] = ()
+    ) -> None:
+        """Take in a photo; and where it did not fail, its statistics and peaks."""
         self.outcomes[outcome.source.key] = outcome
         if self.counts(outcome):
             self.totals = merged(self.totals, found)
-
-    def rank(self, found: Sequence[Peaks]) -> None:
-        """Take in where each channel is most active on a photo."""
-        self.peaks = merged(self.peaks, found)
+        if outcome.error is None:
+            self.peaks = merged(self.peaks, peaks)
 
     def counts(self, outcome: Outcome) -> bool:
         """Return whether a photo's statistics are to be added."""

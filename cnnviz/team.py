@@ -112,7 +112,8 @@ def joined(place: Place) -> Iterator[Team]:
     with _connected():
         store, rank, world = next(rendezvous("env://", place.rank, place.world))
         store = PrefixStore(_meet(store, place), store)
-        # What is exchanged are a few numbers per layer, which lie in main memory on any device.
+        # Not nccl, on GPUs either: what is exchanged are a few numbers per layer, exact ones, which
+        # lie in main memory; and gloo notices at once that a process has died, nccl may hang.
         dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=_PATIENCE)
     try:
         yield Team(place, PrefixStore("counts", store))

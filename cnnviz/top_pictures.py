@@ -12,7 +12,7 @@ from PIL import Image
 
 from cnnviz.catalog import tell_weights
 from cnnviz.errors import InputError
-from cnnviz.files import write_atomically
+from cnnviz.files import remove_leftovers, write_atomically
 from cnnviz.images import Box, ImageSource, open_image
 from cnnviz.maps import LayerPlan
 from cnnviz.models import LoadedModel
@@ -89,6 +89,7 @@ def write_top_images(
         OutputError: If a picture cannot be written.
     """
     channels: list[TopChannel] = []
+    remove_leftovers(out / _FOLDER)
     with ThreadPoolExecutor() as pool:
         for plan, peaks in found:
             if plan.record.grid is None or plan.record.receptive_field is None:
@@ -109,6 +110,7 @@ def _write_layer(
 ) -> Iterator[tuple[TopChannel, Colours]]:
     """Write the picture of each channel; yield what it shows, with small tiles for the sheet."""
     folder = out / _FOLDER / plan.file_name.removesuffix(".png")
+    remove_leftovers(folder)
     side = _SHEET_TILE if len(plan.channels) > _FEW else _LARGE_SHEET_TILE
     for i in range(0, len(plan.channels), _TOGETHER):
         rows = range(i, min(i + _TOGETHER, len(plan.channels)))
@@ -235,4 +237,5 @@ def _header(model: LoadedModel, plan: LayerPlan, title: str, said: str) -> Heade
 
 
 def _about(model: LoadedModel, plan: LayerPlan) -> dict[str, object]:
-    return {"model": model.name, "weights": model.weights, "layer": plan.record.label}
+    asked = model.asked
+    return {"model": model.name, "weights": model.weights, **asked, "layer": plan.record.label}

@@ -24,6 +24,7 @@ from cnnviz.models import LoadedModel, load_structure, uncollected
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field, repeated
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field, branches
+from cnnviz.saturation import SATURATING, Bound, bounds_of
 from cnnviz.selection import label
 
 
@@ -43,6 +44,8 @@ class LayerRecord:
         receptive_field: What the output's units read of the input: its `size`, `stride` and
             `start`, each (rows, columns) in pixels; None where unknown.
         reason: Why the receptive field is None.
+        bounds: Where the output saturates; empty where it is not that of an activation function
+            with bounds, of a module or a plain one.
 
     Example:
         >>> import cnnviz
@@ -61,6 +64,7 @@ class LayerRecord:
     macs: int = 0
     receptive_field: ReceptiveField | None = None
     reason: str | None = None
+    bounds: tuple[Bound, ...] = ()
 
     @property
     def label(self) -> str:
@@ -214,7 +218,7 @@ class _Recorder:
 
     def __post_init__(self) -> None:
         self._size: tuple[int, int] = (self.picture.shape[-2], self.picture.shape[-1])
-        self._mode = FieldMode(self.picture)
+        self._mode = FieldMode(self.picture, noticed=SATURATING)
         self._layouts = LayoutReader(self._size)
         self._calls: Counter[str] = Counter()
         self._open: list[_OpenCall] = []
@@ -261,6 +265,7 @@ class _Recorder:
         found = None if tensor is None else self._mode.field(tensor)
         layout = self._layouts.read(type_of(child), shape, _known_axes(found))
         known, reason = self._receptive_field(found, layout.grid)
+        origin = None if tensor is None else self._mode.origin(tensor)
         self.records.append(
             LayerRecord(
                 name=name,
@@ -273,6 +278,7 @@ class _Recorder:
                 macs=self._mode.macs - call.macs_before,
                 receptive_field=known,
                 reason=reason,
+                bounds=bounds_of(*origin) if origin else (),
             )
         )
 

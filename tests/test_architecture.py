@@ -32,9 +32,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "feeding", "checkpoints", "factories", "sources", "models", "lanes", "kernels", "compiled",
-        "tracer", "hooks",
-        "saturation", "statistics", "diagnosis", "maps", "gradients", "filters",
+        "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "models",
+        "lanes", "kernels", "compiled", "saturation", "tracer", "hooks", "statistics", "diagnosis",
+        "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",

@@ -1,16 +1,24 @@
 """Checkpoints: every usual wrapping is taken off, nothing runs, what does not fit is told."""
 
+import argparse
 import json
 import os
+import pickle
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cnnviz.checkpoints import check_fit, class_count, read_state, strip_prefixes
+from cnnviz.checkpoints import check_fit, class_count, read_checkpoint, strip_prefixes
 from cnnviz.errors import WeightsError
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    return read_checkpoint(path).state
 
 
 @pytest.fixture
@@ -241,3 +249,38 @@ def test_counters_that_old_checkpoints_lack_are_not_missed(network: nn.Module) -
     state = dict(network.state_dict())
     del state["1.num_batches_tracked"]
     check_fit(Path("x.pth"), "toy", state, network.state_dict())
+
+
+def test_settings_and_scores_beside_the_weights_are_no_obstacle(
+    tmp_path: Path, network: nn.Module
+) -> None:
+    beside = {
+        "args": argparse.Namespace(lr=0.1, out=Path("a/b"), when=datetime(2026, 1, 2)),
+        "best": np.float64(0.75),
+        "step": np.int64(3),
+        "losses": np.float32(0.5),
+    }
+    content = {"state_dict": network.state_dict(), **beside}
+    assert same(read_state(write(tmp_path / "x.pth", content)), network.state_dict())
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "x.pth", weights_only=True)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_shards_of_torch_are_read_through_their_index(
+    tmp_path: Path, network: nn.Module, legacy: bool
+) -> None:
+    state = network.state_dict()
+    for i, name in enumerate(("a.bin", "b.bin")):
+        part = {k: state[k] for k in list(state)[i::2]}
+        torch.save(part, tmp_path / name, _use_new_zipfile_serialization=not legacy)
+    names = {key: ("a.bin", "b.bin")[i % 2] for i, key in enumerate(state)}
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": names}))
+    found = read_state(index)
+    assert same({name: found[name] for name in state}, state)
+
+
+def test_safetensors_are_known_by_what_they_start_with(tmp_path: Path, network: nn.Module) -> None:
+    save_file(network.state_dict(), tmp_path / "x.bin")
+    assert read_state(tmp_path / "x.bin").keys() == network.state_dict().keys()

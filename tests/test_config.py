@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnviz.config import OptionType, read_config
-from cnnviz.errors import ConfigError
+from cnnviz.config import OptionType, parse_arguments, read_config
+from cnnviz.errors import ConfigError, UsageError
 
 OPTIONS = {
     "model": OptionType(str),
@@ -94,3 +94,64 @@ def test_a_file_that_is_not_there_or_not_text_is_an_error(tmp_path: Path) -> Non
 
 def test_non_latin_values_pass(tmp_path: Path) -> None:
     assert read(tmp_path, "model: 模型.py:net") == {"model": "模型.py:net"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("64", 64),
+        ("-3", -3),
+        ("0.5", 0.5),
+        ("1e-4", 1e-4),
+        ("2E3", 2000.0),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ("gelu", "gelu"),
+        ("'1e-4'", "1e-4"),
+        ("[3, 3, 9]", [3, 3, 9]),
+        ("{a: 1}", {"a": 1}),
+        ("a=b", "a=b"),
+        (" spaced out ", "spaced out"),
+    ],
+)
+def test_an_argument_is_read_as_yaml(text: str, value: object) -> None:
+    found = parse_arguments([f"name={text}", "other=1"])
+    assert found == {"name": value, "other": 1}
+    assert type(found["name"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["width"], "--model-args 'width' not understood; write NAME=VALUE, as in width=64"),
+        (["=3"], "--model-args '=3' not understood"),
+        (["a b=3"], "'a b=3' not understood"),
+        (["a=1", "a=2"], "--model-args a is given twice"),
+        (["a=[1"], r"--model-args a=\[1: the value is not YAML"),
+        (["a=2026-01-01"], "a=2026-01-01: write a number, true, false, null, text, or a list"),
+        (["a=.nan"], "a=.nan: write a number"),
+        (["a=!!python/object/apply:os.getcwd []"], "the value is not YAML"),
+    ],
+)
+def test_a_wrong_argument_is_told(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        parse_arguments(words)
+    assert "\n" not in str(caught.value)
+
+
+PAIRS = {"model_args": OptionType(str, repeated=True, pairs=True)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model-args: {width: 6, act: null, name: 'no', depths: [3, 9]}",
+        "model-args: [width=6, act=null, \"name='no'\", 'depths=[3, 9]']",
+    ],
+)
+def test_pairs_are_the_same_as_a_mapping_and_as_a_list(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    words = read_config(tmp_path / "run.yaml", PAIRS)["model_args"]
+    expected = {"width": 6, "act": None, "name": "no", "depths": [3, 9]}
+    assert parse_arguments(words) == expected

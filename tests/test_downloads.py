@@ -141,19 +141,23 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.parametrize("trusting", ["0", "1"])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_code_in_the_cache_is_refused_and_does_not_run(
-    monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path, legacy: bool
-) -> None:
+    monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path, legacy: bool,
+    trusting: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", trusting)
     at(monkeypatch, "http://127.0.0.1:9/squeezenet1_1-12345678.pth")
     cache.mkdir(parents=True)
     file = cache / "squeezenet1_1-12345678.pth"
     content = {"evil": Bomb(tmp_path / "made")}
     torch.save(content, file, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(WeightsError, match="is damaged or not the file of"):
+    with pytest.raises(WeightsError, match=r"is damaged or not the file of .*: Weights only load"):
         load()
     assert not (tmp_path / "made").exists()
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == trusting
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", b"PK\x03\x04"])
@@ -170,3 +174,15 @@ def test_a_damaged_file_in_the_cache_is_told_with_the_remedy(
 def test_random_weights_need_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, "http://127.0.0.1:9/squeezenet1_1-12345678.pth")
     assert load("none")
+
+
+def test_weights_of_another_network_than_arguments_make_are_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, served: Path
+) -> None:
+    at(monkeypatch, f"http://127.0.0.1:9/{served.name}")
+    cache.mkdir(parents=True)
+    (cache / served.name).write_bytes(served.read_bytes())
+    with pytest.raises(WeightsError, match=r"does not fit a network made with num_classes=7: The"):
+        load_model(NAME, device="cpu", model_args={"num_classes": 7})
+    module = load_model(NAME, device="cpu", model_args={"dropout": 0.25}).module
+    assert module.classifier[0].p == 0.25

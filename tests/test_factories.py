@@ -1,12 +1,14 @@
 """A user's own code: files, packages and timm, and what is told where they make no network."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
-from cnnviz.errors import ModelError, UnknownNameError
+from cnnviz.errors import ModelError, UnknownNameError, UsageError
 from cnnviz.factories import find_factory, timm_preprocess
 from cnnviz.models import load_model, load_structure
 
@@ -17,6 +19,20 @@ def build(num_classes=5):
     return nn.Sequential(nn.Conv2d(3, width, 1), nn.Flatten(), nn.LazyLinear(num_classes))
 def plain():
     return nn.Conv2d(3, width, 1)
+def late(width):
+    from nets_of_mine.parts import width as usual
+    return nn.Conv2d(3, width + usual, 1)
+class Net(nn.Conv2d):
+    def __init__(self, width=4, *, kernel=1, **others):
+        super().__init__(3, width, kernel, **others)
+class Small(nn.Conv2d):
+    def __init__(self, depth, width=4, kernel=1):
+        super().__init__(3, width, kernel)
+def handed_on(depth=2, **others) -> Small:
+    return Small(depth, **others)
+def swallows(**others):
+    return nn.Conv2d(3, others["width"], 1)
+made = Small(1)
 """
 # As much of timm as is asked for, with its names and signatures.
 TIMM = """
@@ -29,10 +45,13 @@ def list_models():
 def get_pretrained_cfg(name):
     return SimpleNamespace(input_size=(3, 40, 48), crop_pct=0.8, mean=(0.5,) * 3, std=(0.25,) * 3,
                            interpolation="bicubic", crop_mode="squash")
-def create_model(name, pretrained=False, num_classes=7):
+def create_model(name, pretrained=False, num_classes=7, in_chans=3, file=None):
+    if file:
+        import torch
+        return nn.Conv2d(in_chans, len(torch.load(file, weights_only=False)), 1)
     if pretrained:
         raise OSError("no network here")
-    return nn.Sequential(nn.Conv2d(3, num_classes, 3))
+    return nn.Sequential(nn.Conv2d(in_chans, num_classes, 3))
 """
 
 
@@ -58,14 +77,65 @@ def timm(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(here))
 
 
-def load(reference: str, weights: str = "none") -> nn.Module:
-    return load_model(reference, weights, device="cpu", input_size=32).module
+def load(reference: str, weights: str = "none", **arguments: object) -> nn.Module:
+    loaded = load_model(reference, weights, device="cpu", input_size=32, model_args=arguments)
+    assert loaded.model_args == arguments
+    return loaded.module
 
 
 def test_a_package_in_the_working_folder_is_imported_with_its_neighbours(here: Path) -> None:
     before = list(sys.path)
     assert load("nets_of_mine.small:plain").out_channels == 9
     assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "width"),
+    [
+        ("Net", {"width": 6, "kernel": 3, "stride": 2}, 6),
+        ("Small", {"depth": 1, "width": 5}, 5),
+        ("handed_on", {"depth": 3, "width": 7}, 7),
+        ("swallows", {"width": 8}, 8),
+        ("late", {"width": 2}, 11),
+    ],
+)
+def test_arguments_are_given_to_what_makes_the_network(
+    here: Path, name: str, arguments: dict[str, object], width: int
+) -> None:
+    before = list(sys.path)
+    assert load(f"nets_of_mine.small:{name}", **arguments).out_channels == width
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("Small", UnknownNameError, "unknown argument for .*:Small 'x'; choose from depth, width,"),
+        ("handed_on", UnknownNameError, "'x'; choose from depth, width, kernel"),
+        ("plain", UnknownNameError, "'x'; there are none"),
+        ("swallows", ModelError, "swallows failed: KeyError: 'width'"),
+        ("Net", ModelError, "Net failed: TypeError: .*unexpected keyword argument 'x'"),
+        ("made", UsageError, "small:made is a network already; --model-args are for a function"),
+    ],
+)
+def test_an_argument_that_is_not_taken_is_told(
+    here: Path, name: str, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        load(f"nets_of_mine.small:{name}", x=1)
+
+
+def test_an_argument_that_is_lacking_is_told_with_the_option(here: Path) -> None:
+    with pytest.raises(ModelError, match=r"argument: 'width'; --model-args NAME=VALUE gives"):
+        load("nets_of_mine.small:late")
+
+
+def test_names_of_a_file_are_listed_before_what_it_imports(here: Path) -> None:
+    (here / "net.py").write_text(
+        "from torch.nn import *\ndef alpha(): ...\nclass Beta(Module): ...\ngamma = Linear(1, 1)"
+    )
+    with pytest.raises(UnknownNameError, match=r"'zzz'; choose from alpha, Beta, gamma$"):
+        load("net.py:zzz")
 
 
 def test_an_installed_package_is_found() -> None:
@@ -109,6 +179,24 @@ class TestTimm:
     def test_an_unknown_name_is_wrong_usage(self) -> None:
         with pytest.raises(UnknownNameError, match="unknown timm model 'tinny'; did you mean tiny"):
             load("timm:tinny")
+
+    def test_it_takes_arguments(self) -> None:
+        assert load("timm:tiny.in1k", in_chans=4, num_classes=2)[0].weight.shape[:2] == (2, 4)
+        with pytest.raises(ModelError, match=r"timm:tiny\.in1k failed: TypeError: .*'depth'"):
+            load("timm:tiny.in1k", depth=3)
+
+    def test_no_code_in_its_cache_runs(self, here: Path) -> None:
+        class Attack:
+            def __reduce__(self) -> tuple[object, ...]:
+                return os.mkdir, ("attacked",)
+
+        torch.save([Attack()], "cached.pth")
+        with pytest.raises(ModelError, match=r"timm:tiny\.in1k failed: .*Weights only load failed"):
+            load("timm:tiny.in1k", "default", file="cached.pth")
+        assert not Path("attacked").exists()
+        assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+        torch.load("cached.pth", weights_only=False)
+        assert Path("attacked").exists(), "the file is as evil as it says"
 
     def test_it_takes_a_number_of_classes(self) -> None:
         assert find_factory("timm:tiny.in1k")(num_classes=3)[0].out_channels == 3

@@ -13,8 +13,9 @@ import torch
 from cnnviz.errors import OutputError
 from cnnviz.images import ImageSource
 from cnnviz.journal import Journal, finish_journal, read_journal, start_journal
+from cnnviz.peaks import Peaks, find_peaks
 from cnnviz.statistics import Statistics, measure
-from cnnviz.tally import Outcome
+from cnnviz.tally import Outcome, merged
 
 SETTINGS = {"model": "toy"}
 
@@ -69,6 +70,36 @@ def test_a_line_tells_the_photo_its_files_and_only_new_extremes(tmp_path: Path) 
     assert sum(counts[10:]) < 10
 
 
+def peaks(number: int) -> tuple[Peaks, ...]:
+    values = np.random.default_rng(number).normal(size=(2, 3, 2, 2)).astype(np.float32)
+    values[1, 0] = np.inf if number == 3 else values[1, 0]
+    values[1, 0, 0, 1] = 0.1
+    return tuple(find_peaks(layer, number, 2) for layer in values)
+
+
+def ranked(found: tuple[Peaks, ...]) -> str:
+    return repr([(p.scores.tolist(), p.photos.tolist(), p.places.tolist()) for p in found])
+
+
+def test_peaks_are_read_back_exactly_before_and_after_a_run_has_ended(tmp_path: Path) -> None:
+    expected = ranked(reduce(merged, map(peaks, range(9))))
+    numbers = {f"sub/{i}.jpg": i for i in range(9)}
+    start_journal(tmp_path, "run", SETTINGS)
+    with Journal(tmp_path, "run", 0) as journal:
+        for i in range(9):
+            journal.add(outcome(tmp_path, i), seen(i), peaks(i))
+    past = read_journal(tmp_path)
+    assert ranked(past.best(numbers, (3, 3), 2)) == expected
+    kept = [outcome(tmp_path, i) for i in range(9)]
+    start_journal(tmp_path, "later", SETTINGS, kept, past.totals, peaks=past.peaks)
+    assert ranked(read_journal(tmp_path).best(numbers, (3, 3), 2)) == expected
+    finish_journal(tmp_path, SETTINGS, journal.result([one.source for one in kept]))
+    past = read_journal(tmp_path)
+    assert ranked(past.best(numbers, (3, 3), 2)) == expected
+    lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    assert sum(len(layer) for line in lines[1:] for layer in line.get("peaks", ())) == 2 * 3 * 2
+
+
 @pytest.mark.parametrize("cut", [1, 20, 300])
 def test_a_line_that_is_cut_is_read_past(tmp_path: Path, cut: int) -> None:
     start_journal(tmp_path, "run", SETTINGS)
@@ -90,6 +121,27 @@ def test_a_damaged_line_among_others_costs_only_its_photo(tmp_path: Path) -> Non
     assert [*read_journal(tmp_path).files] == [f"sub/{i}.jpg" for i in range(1, 5)]
     write(tmp_path, range(1))
     assert same(read_journal(tmp_path).totals, [*range(5)])
+
+
+@pytest.mark.parametrize("line", [1, 2, -1])
+def test_a_damaged_line_whose_photo_is_counted_in_the_first_is_not_counted_twice(
+    tmp_path: Path, line: int
+) -> None:
+    start_journal(tmp_path, "run", SETTINGS)
+    with Journal(tmp_path, "run", 0) as journal:
+        for number in range(4):
+            journal.add(outcome(tmp_path, number, "broken" if number == 1 else None), seen(number))
+    finish_journal(
+        tmp_path, SETTINGS, journal.result([outcome(tmp_path, i).source for i in range(4)])
+    )
+    path = tmp_path / "manifest.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[line] = lines[line][:-9] + (b"\n" if line > 0 else b"")
+    path.write_bytes(b"".join(lines))
+    past = read_journal(tmp_path)
+    assert same(past.totals, [0, 2, 3])
+    assert len(past.files) == (3 if line == 2 else 2)
+    assert [past.counts(f"sub/{i}.jpg") for i in range(5)] == [True, False, True, True, False]
 
 
 def test_a_photo_that_failed_is_neither_finished_nor_counted(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_the_global_random_state_is_not_touched() -> None:
 @pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_b0", "inception_v3", "mnasnet0_5"])
 def test_preprocessing_without_weights_is_that_of_the_default_ones(name: str) -> None:
     preset = zoo.get_model_weights(name).DEFAULT.transforms()
-    preprocess = sources._find_torchvision(name, "none", None, False, False).preprocess
+    preprocess = sources.find_source(name, "none", None).preprocess
     assert preprocess.input_size == (preset.crop_size[0],) * 2
     assert preprocess.resize == (preset.resize_size[0],) * 2
     assert preprocess.interpolation.name == preset.interpolation.name
@@ -352,3 +352,35 @@ def test_a_network_for_videos_can_be_loaded(tmp_path: Path) -> None:
     )
     module = load_model(f"{file}:video", device="cpu").module
     assert module.get_parameter("0.weight").shape == (4, 3, 3, 3, 3)
+
+
+def test_a_number_of_classes_that_was_given_wins_over_that_of_the_checkpoint(
+    tmp_path: Path, net_file: Path
+) -> None:
+    torch.save(load(f"{net_file}:Net", model_args={"num_classes": 9}).module.state_dict(),
+               tmp_path / "x.pt")  # fmt: skip
+    path = str(tmp_path / "x.pt")
+    assert load(f"{net_file}:Net", path).module.fc.out_features == 9
+    with pytest.raises(WeightsError, match=r"fc\.weight 9x4 for 3x4"):
+        load(f"{net_file}:Net", path, model_args={"num_classes": 3})
+
+
+def test_a_key_takes_other_weights_of_the_same_network(tmp_path: Path, net_file: Path) -> None:
+    plain = load(f"{net_file}:Net").module.state_dict()
+    averaged = {f"module.{name}": tensor + 1 for name, tensor in plain.items()}
+    content = {"model": plain, "model_ema": {"n_averaged": torch.tensor(3), **averaged}}
+    torch.save(content, tmp_path / "x.pth")
+    path = str(tmp_path / "x.pth")
+    usual, ema = (load(f"{net_file}:Net", path, state_key=key) for key in (None, "model_ema"))
+    assert torch.equal(ema.module.fc.bias, usual.module.fc.bias + 1)
+    assert usual.note == f"{path} also holds model_ema: model is used; --state-key chooses"
+    assert (ema.note, ema.state_key) == ("", "model_ema")
+
+
+def test_a_second_copy_inside_the_same_names_is_told(tmp_path: Path, net_file: Path) -> None:
+    plain = load(f"{net_file}:Net").module.state_dict()
+    both = {f"model.{name}": tensor for name, tensor in plain.items()}
+    both |= {f"ema_model.module.{name}": tensor + 1 for name, tensor in plain.items()}
+    torch.save({"state_dict": both}, tmp_path / "x.ckpt")
+    note = load(f"{net_file}:Net", str(tmp_path / "x.ckpt")).note
+    assert "also holds state_dict.ema_model.module: state_dict.model is used" in note

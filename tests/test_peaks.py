@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnviz.peaks import Peaks, find_peaks
+from cnnviz.peaks import Peaks, best_peaks, find_peaks
 
 
 def brute_force(photos: np.ndarray, most: int) -> list[list[tuple[float, int, int]]]:
@@ -52,6 +52,29 @@ def test_the_best_are_those_of_a_brute_force_search_in_whatever_order_sets_are_m
         i = random.randrange(len(parts) - 1)
         parts[i : i + 2] = [parts[i].merge(parts[i + 1])]
     assert told(parts[0]) == brute_force(photos, most)
+
+
+@given(folders(), st.integers(1, 5))
+def test_peaks_that_were_among_the_best_at_their_time_are_enough_to_know_the_best(
+    photos: np.ndarray, most: int
+) -> None:
+    kept, total = [], None
+    for number, maps in enumerate(photos):
+        found = find_peaks(maps, number, most)
+        total = found if total is None else total.merge(found)
+        kept += [(number, peak) for peak in total.of(number)]
+    assert told(best_peaks(kept[::-1], photos.shape[1], most)) == brute_force(photos, most)
+
+
+def test_few_photos_are_among_the_best_at_their_time() -> None:
+    random = np.random.default_rng(0)
+    total = find_peaks(random.random((4, 3, 3)), 0, 5)
+    kept = 0
+    for number in range(1, 1000):
+        total = total.merge(find_peaks(random.random((4, 3, 3)), number, 5))
+        kept += len(total.of(number))
+    # Of 1000 in any order: 5 (1 + ln(1000 / 5)) = 31 for each channel.
+    assert kept < 4 * 50
 
 
 def test_memory_does_not_grow_with_the_photos() -> None:

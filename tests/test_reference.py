@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from cnnviz.errors import InputError
-from cnnviz.reference import Reference, read_reference, reference_document
+from cnnviz.errors import InputError, UsageError
+from cnnviz.reference import Reference, read_reference, reference_document, tell_photos
+
+SETTINGS = {"model": "toy", "input-size": [8, 8], "preprocessing": [8, 8, 0.5], "cmap": "magma"}
+PHOTOS = tell_photos(["b", "a", "c"], ["c"])
 
 
 def entry(**change: Any) -> dict[str, Any]:
@@ -22,7 +25,11 @@ def entry(**change: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-REFERENCE = Reference(Path("r.json"), {"conv": entry()})
+def reference(found: dict[str, Any]) -> Reference:
+    return Reference(Path("r.json"), SETTINGS, PHOTOS, entry(), {"conv": found})
+
+
+REFERENCE = reference(entry())
 
 
 @pytest.mark.parametrize(
@@ -51,12 +58,12 @@ def test_the_largest_change_is_told_in_its_own_unit(
 def test_gradients_are_compared_where_both_runs_have_them() -> None:
     with_gradient = [{**entry(), "gradient": {"norm": 1.0, "relative": r}} for r in (0.4, 0.1)]
     assert REFERENCE.change("conv", with_gradient[0]).amount == 0
-    before = Reference(Path("r.json"), {"conv": with_gradient[0]})
+    before = reference(with_gradient[0])
     assert before.change("conv", with_gradient[1]).amount == pytest.approx(0.75)
 
 
 def test_nan_that_was_there_before_is_no_change() -> None:
-    before = Reference(Path("r.json"), {"conv": entry(mean=None)})
+    before = reference(entry(mean=None))
     assert before.change("conv", entry(mean=None)).amount == 0
 
 
@@ -75,12 +82,55 @@ def written(path: Path, document: object) -> Path:
 
 def test_a_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
     document = {
-        "input": {"stats": entry()["stats"]}, "layers": [entry(), {**entry(), "call": 2}],
+        "settings": SETTINGS, "photos": PHOTOS, "input": {"stats": entry()["stats"]},
+        "layers": [entry(), {**entry(), "call": 2, "name": "input"}],
         "images": ["large"], "failed": 0, "tripped": [], "skipped": [],
     }  # fmt: skip
     kept = reference_document(document)
-    assert set(kept) == {"input", "layers"}
-    assert set(read_reference(written(tmp_path / "r", kept)).layers) == {"conv", "conv#2", "input"}
+    assert set(kept) == {"settings", "photos", "input", "layers"}
+    found = read_reference(written(tmp_path / "r", kept))
+    assert set(found.layers) == {"conv", "input#2"}
+    assert found.change_of_input(document["input"], ["c"]).amount == 0
+
+
+def test_other_photos_are_named_and_not_their_order() -> None:
+    REFERENCE.check_photos(["c", "b", "a"])
+    for keys, said in ((["a", "b"], "this run of 2;"), (["a", "b", "d"], "this run of 3 others;")):
+        with pytest.raises(
+            UsageError, match=f"cannot compare with r.json: it is of 3 photos, and {said}"
+        ):
+            REFERENCE.check_photos(keys)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"model": "other"}, "its model is toy, and that of this run other"),
+        ({"input-size": (9, 8)}, "its input-size is 8, 8, and that of this run 9, 8"),
+        ({"preprocessing": [8, 8, 1]}, "its preprocessing is 8, 8, 0.5, and"),
+    ],
+)
+def test_another_network_or_preprocessing_is_named(setting: dict[str, Any], said: str) -> None:
+    REFERENCE.check_settings({**SETTINGS, "input-size": (8, 8), "cmap": "viridis"})
+    with pytest.raises(UsageError, match=said):
+        REFERENCE.check_settings({**SETTINGS, **setting})
+
+
+def test_photos_that_failed_in_one_run_only_are_a_change_of_the_input() -> None:
+    assert REFERENCE.change_of_input(entry(), ["c"]).amount == 0
+    assert REFERENCE.change_of_input(entry(mean=0.6), ["c"]).amount == pytest.approx(0.5)
+    for failed, names in ((["b", "c"], "b"), ([], "c"), (["a"], "a, c")):
+        found = REFERENCE.change_of_input(entry(), failed)
+        assert found.amount == math.inf
+        assert found.said == f"photos that failed in one of the runs only: {names}"
+
+
+def test_layers_that_are_gone_are_told() -> None:
+    assert REFERENCE.missing(["conv", "more"]) == []
+    assert REFERENCE.missing(["more"]) == ["conv"]
+
+
+KNOWN = {"settings": SETTINGS, "photos": PHOTOS, "input": entry()}
 
 
 @pytest.mark.parametrize(
@@ -88,9 +138,11 @@ def test_a_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
     [
         ([], "is not what --save-reference writes"),
         ({"layers": []}, "is not what --save-reference writes"),
-        ({"layers": [3], "input": {}}, "is not what --save-reference writes"),
-        ({"layers": [{**entry(), "stats": None}], "input": None}, "has no statistics"),
-        ({"layers": [entry(), entry()], "input": entry()}, "is of several checkpoints"),
+        ({**KNOWN, "layers": [3]}, "is not what --save-reference writes"),
+        ({**KNOWN, "layers": [], "settings": {}}, "is not what --save-reference writes"),
+        ({**KNOWN, "layers": [], "photos": {"count": 3}}, "is not what --save-reference writes"),
+        ({**KNOWN, "layers": [{**entry(), "stats": None}], "input": None}, "has no statistics"),
+        ({**KNOWN, "layers": [entry(), entry()]}, "is of several checkpoints"),
     ],
 )
 def test_what_is_no_reference_is_told(tmp_path: Path, document: object, said: str) -> None:

@@ -56,7 +56,7 @@ def report(
     ]
     outcomes += [Outcome(ImageSource(Path(key), key), error=f"{key} is broken") for key in failed]
     result = RunResult(tuple(outcomes), statistics)
-    return MapsReport(model, plans, [], result, parse_rules(rules), out)
+    return MapsReport(model, plans, [], result, {}, parse_rules(rules), out)
 
 
 def test_the_document_has_the_keys_of_the_contract(model: LoadedModel) -> None:
@@ -112,7 +112,7 @@ def test_a_run_without_a_good_photo_still_lists_the_layers(model: LoadedModel) -
 def test_skipped_layers_are_told_with_their_reason(model: LoadedModel) -> None:
     plans = plans_of(model)
     skipped = [Skipped(plans[1].record, "no picture")]
-    told = MapsReport(model, plans[:1], skipped, RunResult((), (some(),)), (), Path("out"))
+    told = MapsReport(model, plans[:1], skipped, RunResult((), (some(),)), {}, (), Path("out"))
     assert told.document()["skipped"] == [{"name": "1", "call": 1, "reason": "no picture"}]
 
 

@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from cnnviz.choices import Reduce
 from cnnviz.maps import look, plan_layers
 from cnnviz.models import LoadedModel
-from cnnviz.saturation import bounds_of
+from cnnviz.saturation import Bound
 from cnnviz.selection import parse_channels
+from cnnviz.tracer import trace_module
 
 LoadToy = Callable[..., LoadedModel]
 
@@ -18,6 +20,42 @@ ACTIVATIONS = [
     nn.Sigmoid(), nn.Tanh(), nn.ReLU6(inplace=True), nn.Hardtanh(-2.0, 0.5), nn.Hardsigmoid(),
     nn.Hardswish(inplace=True),
 ]  # fmt: skip
+
+
+def bounds_of(module: nn.Module) -> tuple[Bound, ...]:
+    return trace_module(nn.Sequential(nn.Conv2d(3, 2, 1), module).eval(), (4, 4))[1].bounds
+
+
+class Block(nn.Module):
+    """Applies a plain function to what a convolution gives."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 2, 1)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.convolution(x))
+
+
+FUNCTIONS = [
+    (lambda x: functional.relu6(x), [6]), (lambda x: functional.relu6(x, inplace=True), [6]),
+    (torch.sigmoid, [0, 1]), (lambda x: x.sigmoid_(), [0, 1]), (torch.tanh, [-1, 1]),
+    (lambda x: functional.hardtanh(x, -3, 0.5), [-3, 0.5]), (functional.hardsigmoid, [0, 1]),
+    (functional.hardswish, [0]), (torch.relu, []),
+    # Only what comes right out of an activation function is at its bounds.
+    (lambda x: torch.sigmoid(x) * x, []), (lambda x: torch.sigmoid(x).add_(x), []),
+    (lambda x: (torch.sigmoid(x), x)[1], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "expected"), FUNCTIONS)
+def test_a_block_that_ends_with_a_plain_activation_function_has_its_bounds(
+    function: Callable[[Tensor], Tensor], expected: list[float]
+) -> None:
+    inner, block = trace_module(Block(function).eval(), (4, 4))
+    assert [bound.value for bound in block.bounds] == expected
+    assert inner.bounds == ()
 
 
 @pytest.mark.parametrize("module", ACTIVATIONS, ids=lambda module: type(module).__name__)
@@ -38,7 +76,7 @@ def test_units_at_a_bound_have_hardly_any_slope_and_others_have_some(module: nn.
     assert (there != flat).sum() <= 3, "but for rounding at the edges"
 
 
-@pytest.mark.parametrize("module", [nn.ReLU(), nn.Conv2d(1, 1, 1), nn.GELU(), nn.SiLU()])
+@pytest.mark.parametrize("module", [nn.ReLU(), nn.Conv2d(2, 1, 1), nn.GELU(), nn.SiLU()])
 def test_others_have_no_bounds(module: nn.Module) -> None:
     assert bounds_of(module) == ()
 

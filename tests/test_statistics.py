@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnviz.saturation import Bound
-from cnnviz.statistics import Statistics, measure
+from cnnviz.statistics import GradientNorms, Statistics, gradient_norms, measure
 
 NAN, INF = float("nan"), float("inf")
 
@@ -101,6 +101,28 @@ def test_merging_in_any_grouping_gives_the_same(values: np.ndarray, random: obje
         assert getattr(other, name) == getattr(whole, name)
     assert np.array_equal(other.low, whole.low, equal_nan=True)
     assert np.array_equal(other.high, whole.high, equal_nan=True)
+
+
+def gradient_sums(norms: list[float]) -> GradientNorms:
+    return reduce(GradientNorms.merge, [gradient_norms(norm, 0.25) for norm in norms])
+
+
+def test_norms_of_gradients_merge_to_the_same_bit_in_any_order() -> None:
+    norms = [float(x) for x in np.random.default_rng(0).normal(size=50) ** 2]
+    assert sum(norms) != sum(sorted(norms)), "floats do not"
+    one, other = gradient_sums(norms), gradient_sums(sorted(norms))
+    assert one == other
+    assert one.norm == pytest.approx(np.mean(norms))
+    assert one.relative == pytest.approx(np.mean(norms) * 4)
+
+
+@pytest.mark.parametrize(
+    ("norms", "mean"), [([1, 3], 2), ([1, INF], INF), ([INF, NAN, 1], NAN), ([NAN], NAN)]
+)
+def test_norms_that_are_not_finite_are_told(norms: list[float], mean: float) -> None:
+    for order in (norms, norms[::-1]):
+        found = gradient_sums(order)
+        assert [found.norm, found.relative] == pytest.approx([mean, mean * 4], nan_ok=True)
 
 
 def test_a_large_mean_does_not_drown_a_small_deviation_in_the_merge() -> None:

@@ -59,6 +59,11 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     devices = [Team(Place(rank, 8, rank % 8, 8), store).device("auto") for rank in range(8)]
     assert devices == [f"cuda:{i % 4}" for i in range(8)]
+    assert Team(Place(5, 8, 1, 4), store).device("cuda") == "cuda:1"
+    # Slurm may show each process its own GPU alone.
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert Team(Place(5, 8, 3, 4), store).device("auto") == "cuda:0"
+    assert Team(Place(5, 8, 3, 4), store).device("cuda:2") == "cuda:2", "as it was asked for"
     assert Team(Place(1, 8, 1, 8), store).device("cpu") == "cpu"
     assert Team(ALONE).device("cuda") == "cuda"
 

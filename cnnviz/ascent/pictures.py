@@ -54,7 +54,7 @@ def draw_results(
         shelves = [_shelf(model, layer) for layer in layers]
         # A palette takes a third of the space, and the tiles here are small.
         overview = draw_shelves(shelves, header).quantize(256)
-        yield "overview.png", encode_png(overview, {"model": model.name})
+        yield "overview.png", encode_png(overview, {"model": model.name, **model.asked})
 
 
 def _safe(record: LayerRecord) -> str:
@@ -63,7 +63,8 @@ def _safe(record: LayerRecord) -> str:
 
 
 def _about(model: LoadedModel, record: LayerRecord) -> dict[str, object]:
-    return {"model": model.name, "weights": model.weights, "layer": record.label}
+    asked = model.asked
+    return {"model": model.name, "weights": model.weights, **asked, "layer": record.label}
 
 
 def _lines(model: LoadedModel, layer: Sequence[Maximized], settings: Settings) -> tuple[str, ...]:

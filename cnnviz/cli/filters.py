@@ -11,7 +11,7 @@ from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, TRIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from cnnviz.cli.output import Output
     from cnnviz.filter_pictures import FilterStyle
@@ -26,7 +26,9 @@ _DEFAULT_SERIES = "0-15"
 
 def filters(
     model: options.Model = "demo",
-    weights: options.Checkpoints = ["default"],  # noqa: B006 - typer needs a list; it stays
+    model_args: options.ModelArgs = [],  # noqa: B006 - typer needs a list; it stays
+    weights: options.Checkpoints = ["default"],  # noqa: B006
+    state_key: options.StateKey = None,
     layers: options.Layers = ["first"],  # noqa: B006
     channels: Annotated[
         str | None,
@@ -99,6 +101,7 @@ def filters(
     per filter and input channel, or a matrix. Several --weights give a row for each.
     """
     from cnnviz.classes import read_classes
+    from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder
     from cnnviz.images import parse_input_size
     from cnnviz.render.palette import check_cmap
@@ -112,7 +115,10 @@ def filters(
     size = parse_input_size(input_size) if input_size else None
     if cmap:
         check_cmap(cmap)
-    options.check_checkpoints(model, weights, device, frames=frames)
+    arguments = parse_arguments(model_args)
+    options.check_checkpoints(
+        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    )
     names = read_classes(classes) if classes else None
     check_folder(out)
 
@@ -123,30 +129,36 @@ def filters(
     from cnnviz.report.filters import FiltersReport
 
     output = Output(quiet=quiet, verbose=verbose)
-    snapshots = []
+    snapshots, notes = [], []
     with output.data_only(), output.progress("checkpoints", len(weights)) as advance:
         for one in weights:
             network = load_model(
                 model, one, device=device, input_size=size, classes=names, seed=seed,
-                progress=output.shows_progress,
+                model_args=arguments, state_key=state_key, progress=output.shows_progress,
             )  # fmt: skip
             found = read_filters(network, patterns)
             snapshots.append(found.layers)
+            notes += [network.note, found.note]
             advance()
     choice = Choice(spec, in_spec, reduce, sort)
     views = [view(same, choice) for same in join(snapshots)]
     style = FilterStyle(model, normalize, cmap)
-    outputs = [list(_write(one, style, out / "filters", frames=frames)) for one in views]
+    about = {"model": model, **network.asked}
+    outputs = [list(_write(one, style, about, out / "filters", frames=frames)) for one in views]
     read = [layer.weights for layer in views[0].layers]
-    report = FiltersReport(model, read, views, outputs, found.skipped, rules)
-    if found.note:
-        output.note(found.note)
+    report = FiltersReport(network, read, views, outputs, found.skipped, rules)
+    output.notes(dict.fromkeys(notes))
     _tell(report, output, out / "filters", sort, as_json=json)
     raise typer.Exit(TRIPPED if report.tripped else DONE)
 
 
 def _write(
-    view: "FilterView", style: "FilterStyle", folder: Path, *, frames: bool
+    view: "FilterView",
+    style: "FilterStyle",
+    network: "Mapping[str, object]",
+    folder: Path,
+    *,
+    frames: bool,
 ) -> "Iterator[Path]":
     """Write the pictures of a layer, and yield their paths."""
     from cnnviz.files import write_atomically
@@ -154,7 +166,7 @@ def _write(
     from cnnviz.render.png import encode_frames, encode_png
 
     about = {
-        "model": style.model,
+        **network,
         "weights": [layer.weights for layer in view.layers],
         "layer": view.last.name,
         "channels": list(view.numbers),

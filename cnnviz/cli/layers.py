@@ -12,8 +12,10 @@ from cnnviz.errors import UsageError
 
 def layers(
     model: options.Model = "demo",
+    model_args: options.ModelArgs = [],  # noqa: B006 - typer needs a list; it is not changed
     weights: options.Weights = "default",
-    layers: options.Layers = ["all"],  # noqa: B006 - typer needs a list; it is not changed
+    state_key: options.StateKey = None,
+    layers: options.Layers = ["all"],  # noqa: B006
     input_size: options.InputSize = None,
     columns: Annotated[
         str | None,
@@ -38,12 +40,14 @@ def layers(
     Weights are neither made nor downloaded, and nothing is multiplied.
     """
     from cnnviz import catalog
+    from cnnviz.config import parse_arguments
     from cnnviz.images import parse_input_size
     from cnnviz.selection import select_layers, split_patterns
 
     patterns = split_patterns(layers)
     size = parse_input_size(input_size) if input_size else None
-    catalog.check_names(model, weights, device)
+    arguments = parse_arguments(model_args)
+    catalog.check_names(model, weights, device, model_args=arguments, state_key=state_key)
     if csv and json:
         raise UsageError("--csv and --json are two formats; choose one")
 
@@ -57,7 +61,10 @@ def layers(
 
     output = Output(quiet=quiet, verbose=verbose)
     with output.data_only():
-        network = load_structure(model, weights, device=device, input_size=size)
+        network = load_structure(
+            model, weights, device=device, input_size=size, model_args=arguments,
+            state_key=state_key,
+        )  # fmt: skip
         records = trace_module(network.module, network.preprocess.input_size)
     listed = [records[i] for i in select_layers(patterns, records)]
     report = LayersReport(network, records, listed)
@@ -68,5 +75,4 @@ def layers(
     else:
         output.table(*report.tables(shown))
         output.line(report.totals())
-    for note in report.notes():
-        output.note(note)
+    output.notes([network.note, *report.notes()])

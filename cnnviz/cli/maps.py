@@ -36,7 +36,9 @@ def maps(
         ),
     ],
     model: options.Model = "demo",
-    weights: options.Checkpoints = ["default"],  # noqa: B006 - typer needs a list; it stays
+    model_args: options.ModelArgs = [],  # noqa: B006 - typer needs a list; it stays
+    weights: options.Checkpoints = ["default"],  # noqa: B006
+    state_key: options.StateKey = None,
     layers: options.Layers = ["stages"],  # noqa: B006
     channels: Annotated[
         str | None,
@@ -180,6 +182,7 @@ def maps(
     was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
     from cnnviz.classes import read_classes
+    from cnnviz.config import parse_arguments
     from cnnviz.files import check_file, check_folder, only_run, write_atomically
     from cnnviz.images import find_images
     from cnnviz.overrides import parse_overrides
@@ -196,7 +199,10 @@ def maps(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
     check_cmap(cmap)
-    options.check_checkpoints(model, weights, device, frames=frames)
+    arguments = parse_arguments(model_args)
+    options.check_checkpoints(
+        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    )
     single = {
         "--overlay": overlay,
         f"--channels {channels}": bool(spec.top),
@@ -213,8 +219,6 @@ def maps(
             "--top-images ranks photos, not channels, of single channels: leave out "
             "--channels top:K, --reduce and --overlay"
         )
-    if top_images and resume:
-        raise UsageError("--top-images looks at every photo anew: leave out --resume")
     if class_ is not None and not gradients:
         raise UsageError(f"--class {class_} is for --gradients")
     reference = _reference(rules, gradients=gradients)
@@ -223,6 +227,8 @@ def maps(
     names = read_classes(classes) if classes else None
     place = find_place(os.environ)
     sources = find_images(_paths(inputs), exclude=out) if place.first else []
+    if reference and place.first:
+        reference.check_photos(source.key for source in sources)
     check_folder(out)
     for file, option in ((save_reference, "--save-reference"), (junit, "--junit")):
         if file:
@@ -238,7 +244,7 @@ def maps(
         from cnnviz.report.document import to_json
         from cnnviz.report.junit import junit_xml
         from cnnviz.report.maps import MapsReport
-        from cnnviz.runs import run_folder
+        from cnnviz.runs import describe, run_folder
         from cnnviz.team import joined
         from cnnviz.top_pictures import write_top_images
 
@@ -252,7 +258,8 @@ def maps(
             *earlier, network = (
                 load_model(
                     model, one, device=team.device(device), preprocess=wanted, classes=names,
-                    seed=seed, progress=output.shows_progress,
+                    seed=seed, model_args=arguments, state_key=state_key,
+                    progress=output.shows_progress,
                 )
                 for one in weights
             )  # fmt: skip
@@ -264,10 +271,11 @@ def maps(
             job = MapsJob(
                 network, plans, style, out, save_activations, earlier, precision, target, top_images
             )
-            # What excites channels most is not in the journal: a restart begins anew.
-            again = resume or (place.restarted and not top_images)
+            settings = describe(job)
+            if reference:
+                reference.check_settings(settings)
             result = run_folder(
-                job, sources, team, resume=team.any(again),
+                job, settings, sources, team, resume=team.any(resume or place.restarted),
                 max_failures=max_failures, batch_size=batch_size, workers=workers,
                 on_done=advance,
             )  # fmt: skip
@@ -275,7 +283,9 @@ def maps(
                 raise typer.Exit(DONE)
             ranked = list(zip(plans, result.peaks, strict=False))
             top = write_top_images(network, ranked, sources, out)
-        report = MapsReport(network, plans, skipped, result, rules, out, earlier, reference, top)
+        report = MapsReport(
+            network, plans, skipped, result, settings, rules, out, earlier, reference, top
+        )
         report.write_manifest()
         if save_reference and result.input:
             content = to_json(reference_document(report.document()))
@@ -321,6 +331,7 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
             output.line("")
             output.table(report.tripped_table())
     output.preparation(report.model.preprocess)
+    output.notes(one.note for one in (*report.earlier, report.model))
     for skipped in report.skipped:
         output.note(f"skipped {skipped.record.label}: {skipped.reason}")
     for outcome in report.result.outcomes:

@@ -25,8 +25,10 @@ _DEFAULT_CHANNELS = "0-8"
 
 def maximize(
     model: options.Model = "demo",
+    model_args: options.ModelArgs = [],  # noqa: B006 - typer needs a list; it is not changed
     weights: options.Weights = "default",
-    layers: options.Layers = ["stages"],  # noqa: B006 - typer needs a list; it is not changed
+    state_key: options.StateKey = None,
+    layers: options.Layers = ["stages"],  # noqa: B006
     channels: Annotated[
         str,
         typer.Option(
@@ -112,6 +114,7 @@ def maximize(
     """
     from cnnviz import catalog
     from cnnviz.classes import read_classes
+    from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder, write_atomically
     from cnnviz.images import open_image
     from cnnviz.overrides import parse_overrides
@@ -125,7 +128,8 @@ def maximize(
     seen = parse_overrides(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
-    catalog.check_names(model, weights, device)
+    arguments = parse_arguments(model_args)
+    catalog.check_names(model, weights, device, model_args=arguments, state_key=state_key)
     names = read_classes(classes) if classes else None
     photo = open_image(init) if init else None
     check_folder(out)
@@ -154,8 +158,8 @@ def maximize(
     interrupted = False
     with output.data_only():
         network = load_model(
-            model, weights, device=device, preprocess=seen, classes=names,
-            seed=seed, progress=output.shows_progress,
+            model, weights, device=device, preprocess=seen, classes=names, seed=seed,
+            model_args=arguments, state_key=state_key, progress=output.shows_progress,
         )  # fmt: skip
         records = trace_module(network.module, network.preprocess.input_size)
         whole = network.preprocess.input_size if photo else None
@@ -240,8 +244,7 @@ def _tell(report: "MaximizeReport", output: "Output", folder: Path, *, as_json: 
     output.preparation(report.model.preprocess, photo=report.settings.init is not None)
     for record in report.skipped:
         output.note(f"skipped {record.label}: {record.layout.reason}")
-    for note in report.notes():
-        output.note(note)
+    output.notes([report.model.note, *report.notes()])
     files = len(report.results) + len(report.outputs)
     shown = f": {report.outputs[-1]}" if report.outputs else ""
     output.note(f"{files} files in {folder}{shown}")

@@ -1,6 +1,7 @@
 """The options that commands share, as annotated types, and the values that they stand for."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -12,6 +13,7 @@ from cnnviz.errors import UsageError
 
 _MODEL, _PICTURES, _RUN = "Model", "Pictures", "Run"
 _PREPROCESSING = "Preprocessing, otherwise as the weights expect"
+_PAIR = "KEY=VALUE"
 
 
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -30,17 +32,17 @@ def _option_types(command: Any) -> dict[str, OptionType]:
     """Return what each option of a command takes, as the function behind the command says."""
     hints = get_type_hints(inspect.unwrap(command.callback))
     return {
-        parameter.name: _option_type(hints[parameter.name])
+        parameter.name: _option_type(hints[parameter.name], parameter.metavar)
         for parameter in command.params
         if parameter.param_type_name == "option" and parameter.name not in ("config", "help")
     }
 
 
-def _option_type(hint: Any) -> OptionType:
+def _option_type(hint: Any, metavar: str | None) -> OptionType:
     # The first of `int | None` and of `list[str]` is what one value must be.
     kind = next(iter(get_args(hint)), hint)
     known = kind if kind in (bool, int, float) else str
-    return OptionType(known, repeated=get_origin(hint) is list)
+    return OptionType(known, repeated=get_origin(hint) is list, pairs=metavar == _PAIR)
 
 
 Model = Annotated[
@@ -65,6 +67,22 @@ Checkpoints = Annotated[
         "-w", "--weights", rich_help_panel=_MODEL,
         help="default (pretrained), none (random, seeded), a torchvision weights name, "
         "or a checkpoint (.pth .pt .safetensors). Repeat it to set several side by side.",
+    ),
+]  # fmt: skip
+ModelArgs = Annotated[
+    list[str],
+    typer.Option(
+        "--model-args", metavar=_PAIR, rich_help_panel=_MODEL, show_default=False,
+        help="For the function or class that makes the network: width=64, norm=null, "
+        "depths=[3,3,9]. Repeatable.",
+    ),
+]  # fmt: skip
+StateKey = Annotated[
+    str | None,
+    typer.Option(
+        "--state-key", metavar="KEY", rich_help_panel=_MODEL,
+        help="Which weights of a checkpoint: model_ema, ema.module, or what their names begin "
+        "with.", show_default="the usual place",
     ),
 ]  # fmt: skip
 Frames = Annotated[
@@ -168,7 +186,15 @@ Debug = Annotated[
 ]
 
 
-def check_checkpoints(model: str, weights: list[str], device: str, *, frames: bool = False) -> None:
+def check_checkpoints(
+    model: str,
+    weights: list[str],
+    device: str,
+    *,
+    model_args: Mapping[str, object] | None = None,
+    state_key: str | None = None,
+    frames: bool = False,
+) -> None:
     """Raise an error for a model, weights or device that cannot exist, or a useless repetition.
 
     Raises:
@@ -176,7 +202,7 @@ def check_checkpoints(model: str, weights: list[str], device: str, *, frames: bo
         UsageError: If weights are given twice, or frames are wanted of fewer than two.
     """
     for one in weights:
-        check_names(model, one, device)
+        check_names(model, one, device, model_args=model_args, state_key=state_key)
         if weights.count(one) > 1:
             raise UsageError(f"--weights {one} is given twice")
     if frames and len(weights) < 2:

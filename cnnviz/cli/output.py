@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
@@ -64,6 +64,11 @@ class Output:
         """Print a line of talk on stderr, unless quiet."""
         if not self._quiet:
             self._stderr.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Print lines of talk on stderr, but for those that are empty."""
+        for text in filter(None, texts):
+            self.note(text)
 
     def detail(self, text: str) -> None:
         """Print a line of talk on stderr, where the user asked for details."""

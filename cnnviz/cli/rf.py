@@ -33,7 +33,9 @@ def rf(
         ),
     ] = None,
     model: options.Model = "demo",
-    weights: options.Checkpoints = ["default"],  # noqa: B006 - typer needs a list; it stays
+    model_args: options.ModelArgs = [],  # noqa: B006 - typer needs a list; it stays
+    weights: options.Checkpoints = ["default"],  # noqa: B006
+    state_key: options.StateKey = None,
     layers: options.Layers = ["stages"],  # noqa: B006
     at: Annotated[
         str,
@@ -76,6 +78,7 @@ def rf(
 
     OUT/rf/LAYER.png has one layer's box on the photo, OUT/rf/overview.png all of them.
     """
+    from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder, write_atomically
     from cnnviz.overrides import parse_overrides
     from cnnviz.selection import parse_place, select_layers, split_patterns
@@ -85,7 +88,10 @@ def rf(
     wanted = parse_overrides(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
-    options.check_checkpoints(model, weights, device, frames=frames)
+    arguments = parse_arguments(model_args)
+    options.check_checkpoints(
+        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    )
     if len(weights) > 1 and not effective:
         raise UsageError("the field is the same with all --weights; compare them with --effective")
     if place == "max" and not images:
@@ -105,12 +111,17 @@ def rf(
             networks = [
                 load_model(
                     model, one, device=device, preprocess=wanted, seed=seed,
-                    progress=output.shows_progress,
+                    model_args=arguments, state_key=state_key, progress=output.shows_progress,
                 )
                 for one in weights
             ]  # fmt: skip
         else:
-            networks = [load_structure(model, weights[0], device=device, preprocess=wanted)]
+            networks = [
+                load_structure(
+                    model, weights[0], device=device, preprocess=wanted, model_args=arguments,
+                    state_key=state_key,
+                )
+            ]  # fmt: skip
         network = networks[-1]
         if photos:
             check_takes_photos(network)
@@ -156,6 +167,7 @@ def rf(
         output.table(*report.tables())
     if photos:
         output.preparation(network.preprocess)
+    output.notes(one.note for one in networks)
     for record in unknown:
         output.note(f"no field for {record.label}: {record.reason}")
     for label, complaint in complaints.items():

@@ -1,6 +1,6 @@
 """Watches every operator of a forward pass and carries a receptive field along with each tensor."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -25,17 +25,20 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         macs: Multiply-adds since the mode was entered.
     """
 
-    def __init__(self, picture: Tensor) -> None:
+    def __init__(self, picture: Tensor, noticed: Container[str] = ()) -> None:
         """Start from a picture.
 
         Args:
             picture: (N, C, H, W), the network's input.
+            noticed: Names of operators whose results are known by `origin`.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
         # By identity of the tensor, which the weak reference vouches for. (torch's own weak
         # dictionary takes several times as long.)
         self._fields: dict[int, tuple[TensorWeakRef, Field]] = {}
+        self._noticed = noticed
+        self._origins: dict[int, tuple[TensorWeakRef, str, Mapping[str, Any]]] = {}
         # Memory that was written to through a view. It is kept, so that none other takes its place.
         self._tainted: dict[int, torch.UntypedStorage] = {}
         height, width = picture.shape[-2:]
@@ -60,6 +63,14 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return _unknown(tensor.shape, _TAINTED)
         return plain(tensor.shape)
 
+    def origin(self, tensor: Tensor) -> tuple[str, Mapping[str, Any]] | None:
+        """Return name and arguments of the noticed operator that a tensor is the result of.
+
+        Arguments that are tensors are replaced by their fields.
+        """
+        known = self._origins.get(id(tensor))
+        return known[1:] if known is not None and known[0].ref() is tensor else None
+
     def __torch_dispatch__(
         self,
         func: OpOverload,
@@ -80,6 +91,9 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._follow(operator, arguments, operands, result)
         if operator.written:
             self._write(operator, arguments, operands, args, kwargs)
+            self._origins.pop(id(result), None)
+        if operator.name in self._noticed:
+            self._origins[id(result)] = TensorWeakRef(result), operator.name, arguments
         return result
 
     def _bind(

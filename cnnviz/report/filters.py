@@ -11,6 +11,7 @@ from rich.table import Table
 from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Rule
 from cnnviz.filters import FilterView, LayerFilters
+from cnnviz.models import LoadedModel
 from cnnviz.report.document import SCHEMA_VERSION, finite, statistics_entry
 from cnnviz.report.table import tables
 
@@ -28,7 +29,7 @@ class FiltersReport:
         rules: The rules to check.
     """
 
-    model: str
+    model: LoadedModel
     weights: Sequence[str]
     views: Sequence[FilterView]
     outputs: Sequence[Sequence[Path]]
@@ -54,8 +55,9 @@ class FiltersReport:
         return {
             "schema_version": SCHEMA_VERSION,
             "command": "filters",
-            "model": self.model,
+            "model": self.model.name,
             "weights": self.weights[0] if len(self.weights) == 1 else list(self.weights),
+            **self.model.asked,
             "layers": [
                 _entry(view, layer, outputs)
                 for view, outputs in zip(self.views, self.outputs, strict=True)

@@ -126,6 +126,7 @@ class LayersReport:
             "schema_version": SCHEMA_VERSION,
             "command": "layers",
             "model": self.model.name,
+            **self.model.asked,
             "input_shape": [1, self.model.preprocess.channels, rows, columns],
             "totals": {"params": whole.params, "macs": whole.macs},
             "layers": [layer_entry(record) for record in self.chosen],

@@ -1,6 +1,6 @@
 """What `maps` tells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from cnnviz.checks import Change, Health, Rule
 from cnnviz.files import write_atomically
 from cnnviz.maps import LayerPlan, Skipped
 from cnnviz.models import LoadedModel
-from cnnviz.reference import INPUT, Reference
+from cnnviz.reference import Reference, tell_photos
 from cnnviz.report.document import (
     SCHEMA_VERSION,
     field_entry,
@@ -43,6 +43,7 @@ class MapsReport:
         plans: The layers that were looked at.
         skipped: Layers that were asked for and cannot be shown.
         result: What became of the photos.
+        settings: What the run was given.
         rules: The rules to check.
         out: The output folder.
         earlier: The network with other weights, where several were compared.
@@ -54,6 +55,7 @@ class MapsReport:
     plans: Sequence[LayerPlan]
     skipped: Sequence[Skipped]
     result: RunResult
+    settings: Mapping[str, object]
     rules: Sequence[Rule]
     out: Path
     earlier: Sequence[LoadedModel] = ()
@@ -81,7 +83,11 @@ class MapsReport:
     @property
     def failed(self) -> int:
         """How many photos failed."""
-        return sum(outcome.error is not None for outcome in self.result.outcomes)
+        return len(self._failed)
+
+    @property
+    def _failed(self) -> list[str]:
+        return [outcome.source.key for outcome in self.result.outcomes if outcome.error]
 
     @property
     def checks(self) -> list[tuple[str, str, str | None]]:
@@ -93,11 +99,19 @@ class MapsReport:
         ]
         changes = [rule for rule in self.rules if rule.name == "change"]
         if self.reference and self.result.input:
-            health = replace(
-                self.result.input.health,
-                change=self.reference.change(INPUT, _input(self.result.input) or {}),
-            )
-            found = [(str(rule), INPUT, rule.complaint(health)) for rule in changes] + found
+            entry = _input(self.result.input) or {}
+            change = self.reference.change_of_input(entry, self._failed)
+            health = replace(self.result.input.health, change=change)
+            gone = self.reference.missing(plan.record.label for plan in self.plans)
+            found = [
+                *((str(rule), "input", rule.complaint(health)) for rule in changes),
+                *found,
+                *(
+                    (str(rule), name, f"was not looked at, and is in {rule.reference}")
+                    for rule in changes
+                    for name in gone
+                ),
+            ]
         return found
 
     @property
@@ -136,8 +150,11 @@ class MapsReport:
             "command": "maps",
             "model": self.model.name,
             "weights": self._weights if self.earlier else self.model.weights,
+            **self.model.asked,
             "input_shape": [1, preprocess.channels, *preprocess.input_size],
             "preprocess": preprocess_entry(preprocess),
+            "settings": self.settings,
+            "photos": tell_photos((o.source.key for o in self.result.outcomes), self._failed),
             "input": _input(self.result.input),
             "layers": [_layer(*layer) for layer in self._layers],
             "skipped": [

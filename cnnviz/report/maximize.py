@@ -47,6 +47,7 @@ class MaximizeReport:
             "command": "maximize",
             "model": self.model.name,
             "weights": self.model.weights,
+            **self.model.asked,
             "preprocess": preprocess_entry(self.model.preprocess),
             "seed": self.settings.seed,
             "units": [_entry(result, path) for result, path in self.results],

@@ -45,6 +45,7 @@ class FieldsReport:
             "command": "rf",
             "model": self.model.name,
             "weights": list(dict.fromkeys(self.weights)) or self.model.weights,
+            **self.model.asked,
             "input_shape": [1, self.model.preprocess.channels, *size],
             "preprocess": preprocess_entry(self.model.preprocess),
             "layers": [

@@ -422,6 +422,38 @@ class TestGates:
         tripped = [entry["layer"] for entry in json.loads(other.stdout)["tripped"]]
         assert tripped[:2] == ["input", "conv1"]
 
+    def test_a_run_that_cannot_be_compared_is_an_error_that_names_the_difference(
+        self, cli, tiny, photo
+    ):
+        assert cli("maps", "a.jpg", *tiny, "--save-reference", "ref.json").code == 0
+        photo(Path("b.jpg"), seed=2)
+        rule = ("--fail-on", "change=ref.json:1e5")
+        for words, said in (
+            (("a.jpg", "b.jpg", *tiny), "it is of 1 photos, and this run of 2;"),
+            (("b.jpg", *tiny), "it is of 1 photos, and this run of 1 others;"),
+            (("a.jpg", "-m", "net.py:twin", "--input-size", "32"), "its model is net.py:tiny, and"),
+            (("a.jpg", "-m", "net.py:tiny", "--input-size", "48"), "its input-size is 32, 32, and"),
+        ):
+            run = cli("maps", *words, *rule, "-o", "other")
+            assert run.code == 2
+            assert f"cannot compare with ref.json: {said}" in run.error
+            assert not list(Path("other").rglob("*.png"))
+
+    def test_layers_and_photos_of_one_run_only_trip(self, cli, tiny, photo):
+        photo(Path("b.jpg"), seed=2)
+        words = ("maps", "a.jpg", "b.jpg", *tiny)
+        assert cli(*words, "-l", "conv", "--save-reference", "ref.json").code == 0
+        Path("b.jpg").write_text("no picture")
+        run = cli(*words, "-l", "conv2,relu", "--fail-on", "change=ref.json:1e5", "--json")
+        assert run.code == 3
+        tripped = {one["layer"]: one["reason"] for one in json.loads(run.stdout)["tripped"]}
+        assert tripped == {
+            "input": "photos that failed in one of the runs only: b.jpg",
+            "relu": "is not in ref.json",
+            "relu#2": "is not in ref.json",
+            "conv1": "was not looked at, and is in ref.json",
+        }
+
     def test_what_tripped_is_a_table_and_a_line_for_each_rule(self, cli, tiny):
         words = ("-m", "net.py:all_zero", "--input-size", "32", "-l", "conv2,relu#2")
         run = cli("maps", "a.jpg", *words, "--fail-on", "blank", "--fail-on", "dead=0.5")

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,10 @@ FAILED, WRONG_USAGE = 1, 2
 
 def files():
     return {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")}
+
+
+def tree():
+    return {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -71,10 +77,30 @@ class TestResume:
         layer = json.loads(resumed)["layers"][0]
         assert layer["gradient"]["norm"] > 0
 
-    def test_what_excites_channels_is_not_taken_up_again(self, cli, words):
-        run = cli(*words, "--top-images", "2", "--resume")
-        assert run.code == WRONG_USAGE
-        assert "--top-images looks at every photo anew: leave out --resume" in run.error
+    def test_what_excites_channels_is_taken_up_again(self, cli, words, photo):
+        words = (*words, "--top-images", "2")
+        assert cli(*words, "--max-failures", "1").code == FAILED
+        ranked = [set(line) & {"peaks"} for line in journal().values() if line["error"] is None]
+        assert ranked == [{"peaks"}] * 3
+        photo(Path("photos/3.jpg"), seed=3)
+        assert cli(*words, "--resume").code == 0
+        resumed = tree()
+        assert any(path.match("top/conv1/*.png") for path in resumed)
+        assert cli(*words).code == 0
+        assert tree() == resumed
+        photo(Path("photos/2a.jpg"), seed=7)  # others have another number from now on
+        assert cli(*words, "--resume").code == 0
+        resumed = tree()
+        assert cli(*words).code == 0
+        assert tree() == resumed
+
+    def test_a_photo_whose_pictures_were_lost_is_ranked_once(self, cli, words):
+        words = (*words, "--top-images", "5")
+        cli(*words)
+        before = tree()
+        Path("out/1.jpg/relu.png").unlink()
+        assert cli(*words, "--resume").code == FAILED
+        assert tree() == before
 
     def test_a_finished_run_is_told_again_and_takes_more_photos(self, cli, words, photo):
         photo(Path("photos/3.jpg"), seed=3)
@@ -101,6 +127,14 @@ class TestResume:
         assert Path("out/1.jpg/relu.png").stat().st_size
         assert Path("out/2.jpg/conv1.png").stat().st_size
         assert Path("out/manifest.json").read_bytes() == manifest
+
+    def test_a_line_that_is_cut_is_made_again_and_its_photo_counted_once(self, cli, words):
+        words = (*words, "--top-images", "5")
+        cli(*words)
+        before, lines = tree(), Path("out/manifest.jsonl")
+        lines.write_bytes(lines.read_bytes()[:-20])
+        assert cli(*words, "--resume").code == FAILED
+        assert tree() == before
 
     def test_without_it_a_run_starts_again(self, cli, begun):
         before = files()
@@ -151,7 +185,7 @@ class TestResume:
     ):
         photo(Path("photos/3.jpg"), seed=3)
         assert cli(*begun).code == 0
-        expected = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+        expected = tree()
         replace, room = os.replace, iter(range(8))
 
         def fill_up(source, target):
@@ -164,7 +198,39 @@ class TestResume:
             assert cli(*begun).code == FAILED
         assert not Path("out/manifest.json").exists()
         assert cli(*begun, "--resume").code == 0
-        assert {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()} == expected
+        assert tree() == expected
+
+    @pytest.mark.slow
+    def test_a_disk_that_is_really_full_ends_the_run_with_the_reason(self, cli, words, photo):
+        if not shutil.which("unshare"):
+            pytest.skip("needs Linux")
+        photo(Path("photos/3.jpg"), seed=3)
+        assert cli(*words).code == 0
+        expected = tree()
+        shutil.rmtree("out")
+        Path("out").mkdir()
+        run = shlex.join([sys.executable, "-m", "cnnviz", *words, "--device", "cpu"])
+        script = f"""
+            mount -t tmpfs -o size=100k tmpfs out || exit 99
+            {run} --workers 1 >/dev/null
+            echo $? > first; ls out > left
+            mount -o remount,size=100m out
+            {run} --resume >/dev/null || exit
+            cp -a out kept
+        """
+        # A user may mount in a space of his own, where the system permits that.
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True
+        )
+        if done.returncode == 99 or "unshare" in done.stderr:
+            pytest.skip(done.stderr)
+        assert done.returncode == 0, done.stderr
+        assert Path("first").read_text() == "1\n"
+        assert os.strerror(errno.ENOSPC) in done.stderr.splitlines()[0]
+        assert "manifest.json\n" not in Path("left").read_text()
+        Path("out").rmdir()
+        Path("kept").rename("out")
+        assert tree() == expected
 
     def test_what_a_killed_process_left_half_written_goes(self, cli, begun):
         for folder in ("out", "out/4.jpg"):

@@ -20,6 +20,7 @@ WORDS = (
 PYTHON = (sys.executable, "-m")
 TORCHRUN = (*PYTHON, "torch.distributed.run", "--standalone")
 CNNVIZ = ("-m", "cnnviz", *WORDS)
+TOP = ("--top-images", "3")
 # Tells the test which process is which, and works for long enough to be killed.
 TELLING = """
 import os, time
@@ -77,7 +78,7 @@ def test_four_processes_give_the_tree_of_one_and_one_document(alone):
 
 @pytest.mark.slow
 def test_what_excites_channels_is_ranked_over_all_processes(alone, here):
-    options = ("--top-images", "3", "--gradients")
+    options = (*TOP, "--gradients")
     run(*PYTHON, "cnnviz", *WORDS, *options, cwd=here / "alone", check=True)
     both = run(*TORCHRUN, "--nproc-per-node", "2", *CNNVIZ, *options)
     assert both.returncode == 0, both.stderr
@@ -88,12 +89,15 @@ def test_what_excites_channels_is_ranked_over_all_processes(alone, here):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-@pytest.mark.parametrize("count", [2, 4])
-def test_a_process_that_dies_is_started_again_and_what_is_finished_stays(alone, killed, count):
-    _, expected = alone
+@pytest.mark.parametrize(("count", "options"), [(2, TOP), (4, TOP), (2, ())])
+def test_a_process_that_dies_is_started_again_and_what_is_finished_stays(
+    alone, here, killed, count, options
+):
+    run(*PYTHON, "cnnviz", *WORDS, *options, cwd=here / "alone", check=True)
+    expected = tree(here / "alone" / "out")
     Path("net.py").write_text(Path("net.py").read_text() + TELLING)
     part = Path("out", f"manifest.{killed}.jsonl" if killed else "manifest.jsonl")
-    command = (*TORCHRUN, "--nproc-per-node", str(count), "--max-restarts", "1", *CNNVIZ)
+    command = (*TORCHRUN, "--nproc-per-node", str(count), "--max-restarts", "1", *CNNVIZ, *options)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as launcher:
         give_up = time.monotonic() + 120
         while not part.exists() or part.read_bytes().count(b"\n") < 3:
