@@ -3,11 +3,10 @@
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from cnnviz.feeding import Form, form_of, frame_count
 from cnnviz.files import remove_leftovers, write_atomically
 from cnnviz.gradients import Target, add_gradients
 from cnnviz.images import ImageSource
+from cnnviz.lanes import Lanes, open_lanes
 from cnnviz.maps import LayerMaps, LayerPlan, look
 from cnnviz.models import LoadedModel
 from cnnviz.peaks import find_peaks
@@ -32,17 +32,17 @@ from cnnviz.series import draw_series
 from cnnviz.statistics import Statistics, measure
 from cnnviz.tally import Outcome, RunResult, Tally, same_names
 
+# What the layers gave for one photo, with each of the weights.
 In = TypeVar("In")
 Out = TypeVar("Out")
-# What the layers gave for one photo, with each of the weights.
 Snapshots = tuple[tuple[LayerMaps, ...], ...]
 
 # Copies of activations that one batch may hold; larger batches gain no speed.
-_BATCH_BYTES, _LARGEST_BATCH = 256 * 2**20, 16
+_BATCH_BYTES, _LARGEST_BATCH = 256 * 2**20, 8
 # Pixels of one batch: what the network itself needs of memory goes with them.
 _BATCH_PIXELS = _LARGEST_BATCH * 224 * 224
-# Of the work on a photo, about this share is the network's.
-_NETWORK_SHARE = 0.6
+# More than this many batches at a time would compute faster than Python can draw.
+_MOST_LANES = 8
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,10 @@ class _Decoded:
     statistics: Statistics
 
 
+# A photo, what the layers gave for it, and its files that are being made.
+_Drawn = tuple[Outcome | _Decoded, Snapshots, list[Future[Path]]]
+
+
 def run_maps(
     job: MapsJob,
     sources: Sequence[ImageSource],
@@ -105,8 +109,9 @@ def run_maps(
         sources: The photos.
         tally: Knows those that are finished, and takes in the others.
         batch_size: Photos per forward pass; None for as many as 256 MB of copied activations
-            allow, and no more pixels than 16 photos of 224x224 have.
-        workers: Threads that decode and draw; None for one per core.
+            allow, and no more pixels than 8 photos of 224x224 have.
+        workers: Threads, each of which decodes a photo, runs a batch, or draws a picture; None
+            for one per core.
         place: Which of several processes this one is; each takes its share of the batches.
         on_done: Called for each photo, in order, once its files are written or it failed.
 
@@ -117,29 +122,25 @@ def run_maps(
     size = batch_size or _batch_size(job)
     groups = _unfinished(tally, sources, size)[place.rank :: place.world]
     numbers = {source.key: i for i, source in enumerate(sources)}
-    drawing: deque[tuple[Outcome | _Decoded, Snapshots, list[Future[Path]]]] = deque()
+    running: deque[Future[list[_Drawn]]] = deque()
 
     def collect(leave: int) -> None:
-        while len(drawing) > leave:
-            item, snapshots, files = drawing.popleft()
-            outcome = item if isinstance(item, Outcome) else _outcome(job, item.source, files)
-            _take_in(tally, job, numbers[item.source.key], item, snapshots, outcome)
-            on_done(outcome)
+        while len(running) > leave:
+            for item, snapshots, files in running.popleft().result():
+                outcome = item if isinstance(item, Outcome) else _outcome(job, item.source, files)
+                _take_in(tally, job, numbers[item.source.key], item, snapshots, outcome)
+                on_done(outcome)
 
     workers = workers or max(1, (os.cpu_count() or 1) // place.neighbours)
-    with _torch_threads(share=len(groups) > 1), ThreadPoolExecutor(workers) as pool:
+    with _one_torch_thread(), ThreadPoolExecutor(workers) as pool:
         try:
-            waiting = (source for group in groups for source in group)
-            decoded = _ahead(pool, lambda source: _decode(job, source), waiting, 2 * size)
+            lanes = open_lanes(job.models, min(workers, len(groups), _MOST_LANES))
+            most = lanes.qsize()
             for group in groups:
-                items = list(islice(decoded, len(group)))
-                for item, snapshots in zip(items, _look(job, items), strict=True):
-                    if item is not None:
-                        drawing.append(
-                            (item, snapshots, _start_drawing(pool, job, item, snapshots))
-                        )
-                # The next batch runs while these are drawn.
-                collect(leave=size)
+                decoding = [pool.submit(_decode, job, source) for source in group]
+                running.append(pool.submit(_pass, pool, job, lanes, decoding))
+                # One batch is drawn, or waits, while others are in the network.
+                collect(leave=most)
             collect(leave=0)
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -179,14 +180,13 @@ def _take_in(
 
 
 @contextmanager
-def _torch_threads(share: bool) -> Iterator[None]:
-    """Leave cores to the threads that draw, while they and the network run at the same time.
+def _one_torch_thread() -> Iterator[None]:
+    """Compute each batch in the thread that has it.
 
-    Without, torch's threads spin while they wait for a core: a fifth more work for nothing.
+    Torch's own threads wait for one another, and how sums are rounded depends on their number.
     """
     before = torch.get_num_threads()
-    if share:
-        torch.set_num_threads(max(1, round(before * _NETWORK_SHARE)))
+    torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -204,17 +204,24 @@ def _batch_size(job: MapsJob) -> int:
     return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // kept, _BATCH_PIXELS // pixels))
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], depth: int
-) -> Iterator[Out]:
-    """Yield `work(item)` of each item in order, at most `depth` of them being worked on ahead."""
-    waiting: deque[Future[Out]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > depth:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def _pass(
+    pool: ThreadPoolExecutor,
+    job: MapsJob,
+    lanes: Lanes,
+    decoding: Sequence[Future[_Decoded | Outcome | None]],
+) -> list[_Drawn]:
+    """Run a batch through the network, and have its pictures drawn."""
+    items = [photo.result() for photo in decoding]
+    models = lanes.get()
+    try:
+        found = _look(job, models, items)
+    finally:
+        lanes.put(models)
+    return [
+        (item, snapshots, _start_drawing(pool, job, item, snapshots))
+        for item, snapshots in zip(items, found, strict=True)
+        if item is not None
+    ]
 
 
 def _decode(job: MapsJob, source: ImageSource | None) -> _Decoded | Outcome | None:
@@ -247,7 +254,9 @@ def _once_each(work: Callable[[In], Out], items: Sequence[In]) -> list[Out]:
     return [made[id(item)] for item in items]
 
 
-def _look(job: MapsJob, items: Sequence[_Decoded | Outcome | None]) -> list[Snapshots]:
+def _look(
+    job: MapsJob, models: Sequence[LoadedModel], items: Sequence[_Decoded | Outcome | None]
+) -> list[Snapshots]:
     """Return what the layers gave for each; nothing, where there is no photo."""
     photos = {i: item for i, item in enumerate(items) if isinstance(item, _Decoded)}
     found: list[Snapshots] = [()] * len(items)
@@ -256,9 +265,9 @@ def _look(job: MapsJob, items: Sequence[_Decoded | Outcome | None]) -> list[Snap
         for i, item in photos.items():
             batch[i] = item.pixels
         pixels = torch.from_numpy(batch)
-        views = [look(model, pixels, job.plans, job.precision) for model in job.models]
+        views = [look(model, pixels, job.plans, job.precision) for model in models]
         if job.target:
-            views[-1] = add_gradients(job.model, pixels, views[-1], job.target)
+            views[-1] = add_gradients(models[-1], pixels, views[-1], job.target)
         for i in photos:
             found[i] = tuple(view[i] for view in views)
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ class Photo:
     size: tuple[int, int]
     frames: tuple[Image.Image, ...] = ()
 
-    @property
+    @cached_property
     def thumbnail(self) -> Grey:
         """What the network sees, (H, W) grey values of 0 to 255."""
         return np.asarray(self.seen.convert("L"))

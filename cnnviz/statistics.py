@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -212,12 +213,11 @@ def measure(maps: Tensor, bounds: Sequence[Bound] = ()) -> tuple[list[Statistics
     # Apple's GPUs have no float64: what needs it is brought to the CPU first.
     low, high = (t.cpu().double().numpy() + 0.0 for t in (flat.amin(2), flat.amax(2)))
     measured, positive = [], []
-    for i, picture in enumerate(flat):
+    for i, (picture, mean, squares) in enumerate(zip(flat, *_means_and_squares(flat), strict=True)):
         # numpy compares five times as fast as torch on a CPU.
         values = picture.numpy() if picture.device.type == "cpu" else picture
         nonzero = _count(values != 0)
         positive.append((nonzero if low[i].min() >= 0 else _count(values > 0)) / total)
-        mean, squares = _mean_and_squares(picture)
         there = tuple((bound.value, _count(bound.reached(picture))) for bound in bounds)
         if np.isfinite(mean) and np.isfinite(squares):
             blank = int(total > 1 and low[i].min() == high[i].max())
@@ -241,21 +241,26 @@ def _sums(values: int, mean: float, deviations: float) -> tuple[Fraction, Fracti
 def _count(mask: Tensor | NDArray[np.bool_]) -> int:
     # Nor does torch count as fast there.
     plain = mask.numpy() if isinstance(mask, Tensor) and mask.is_cpu else mask
-    return int(mask.sum()) if isinstance(plain, Tensor) else int(np.count_nonzero(plain))
+    return int(plain.sum()) if isinstance(plain, Tensor) else int(np.count_nonzero(plain))
 
 
-def _mean_and_squares(picture: Tensor) -> tuple[float, float]:
-    """Return the mean of (C, values), and the sum of the squared deviations from it."""
-    near = picture.mean(1)
-    apart = picture - near[:, None]
+def _means_and_squares(flat: Tensor) -> tuple[list[float], list[float]]:
+    """Return mean and sum of squared deviations of each of (N, C, values)."""
+    sums = []
+    # One picture at a time stays in the processor's cache.
+    for picture in flat:
+        near = picture.mean(1)
+        apart = picture - near[:, None]
+        # Not their norm: ten times as long where channels lie side by side in memory.
+        sums.append(torch.stack([near, apart.mean(1), apart.square_().sum(1)]))
     # What rounding left between `near` and the true means matters where the deviation is small.
-    rest = apart.mean(1).cpu().double()
-    means = near.cpu().double() + rest
-    # Not their norm, which takes ten times as long where channels lie side by side in memory.
-    within = apart.square_().sum(1).cpu().double() - rest * rest * apart.shape[1]
-    between = means.var(correction=0) * picture.numel()
+    near, rest, squares = torch.stack(sums, 1).cpu().double()
+    means = near + rest
+    within = squares - rest.square() * flat.shape[2]
+    between = means.var(dim=1, correction=0) * flat[0].numel()
     # Rounding can leave a constant channel a little below zero.
-    return float(means.mean()), float(within.clamp(min=0).sum() + between)
+    deviations = within.clamp(min=0).sum(1) + between
+    return means.mean(1).tolist(), deviations.tolist()
 
 
 def _measure_broken(values: Floats, at_bounds: tuple[tuple[float, int], ...]) -> Statistics:

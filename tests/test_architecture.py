@@ -33,8 +33,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "models",
-        "kernels", "compiled", "saturation", "tracer", "hooks", "statistics", "diagnosis", "maps",
-        "gradients", "filters",
+        "lanes", "kernels", "compiled", "saturation", "tracer", "hooks", "statistics", "diagnosis",
+        "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",

@@ -1,6 +1,7 @@
 """Many photos: order, failures among them, nothing half written, the same whatever the batch."""
 
 import errno
+import itertools
 import os
 import subprocess
 import threading
@@ -318,7 +319,7 @@ def test_the_batch_is_as_large_as_its_copies_allow(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = job(model, tmp_path)
-    assert batch._batch_size(work) == 16
+    assert batch._batch_size(work) == 8
     copies = 4 * (2 * 36 * (1 + 4) + (1 + 5))
     monkeypatch.setattr(batch, "_BATCH_BYTES", 5 * copies + 1)
     assert batch._batch_size(work) == 5
@@ -350,12 +351,78 @@ def test_two_checkpoints_give_the_same_pictures_of_two_networks_side_by_side(
             assert np.array_equal(both[f"{name}:{key}"], single[key])
 
 
-def test_decoding_runs_ahead_by_no_more_than_asked() -> None:
-    from concurrent.futures import ThreadPoolExecutor
+def test_no_more_photos_are_on_their_way_than_fit_into_the_passes_and_one_batch(
+    model: LoadedModel, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, done, decode = itertools.count(1), itertools.count(1), batch._decode
+    begun, ahead = 0, []
 
-    started: list[int] = []
-    with ThreadPoolExecutor(1) as pool:
-        ahead = batch._ahead(pool, lambda i: i * i, (started.append(i) or i for i in range(50)), 4)
-        assert next(ahead) == 0
-        assert len(started) == 5
-        assert list(ahead) == [i * i for i in range(1, 50)]
+    def start(*given: object) -> object:
+        nonlocal begun
+        begun = next(started)
+        return decode(*given)
+
+    monkeypatch.setattr(batch, "_decode", start)
+    sources = [ImageSource(folder / "0.png", f"{i}.png") for i in range(60)]
+    run_maps(
+        job(model, tmp_path), sources, batch_size=2, workers=2,
+        on_done=lambda _: ahead.append(begun - next(done)),
+    )  # fmt: skip
+    assert len(ahead) == 60
+    assert 0 < max(ahead) < 3 * 2
+
+
+PAIR = threading.Barrier(2)
+
+
+class Forgetful(nn.Module):
+    """A network that keeps things in itself, and whose passes wait for each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.waits = False
+        self.threads: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.threads.append(torch.get_num_threads())
+        self.seen = x
+        if self.waits:
+            PAIR.wait(timeout=20)
+        return self.conv(self.seen)
+
+
+@pytest.fixture
+def forgetful(as_model: LoadToy) -> LoadedModel:
+    torch.manual_seed(0)
+    return as_model(Forgetful())
+
+
+def forgetful_job(model: LoadedModel, out: Path) -> MapsJob:
+    plans, _ = plan_layers(model, ["conv"], parse_channels("all"), Reduce.NONE)
+    return MapsJob(model, plans, Style(), out, save_activations=True)
+
+
+def test_two_batches_are_computed_at_the_same_time_and_do_not_mix(
+    forgetful: LoadedModel, folder: Path, tmp_path: Path
+) -> None:
+    good = find_images([folder / f"{i}.png" for i in (0, 1, 2, 4, 5, 7)])
+    one, two = (forgetful_job(forgetful, tmp_path / name) for name in ("one", "two"))
+    assert run_maps(one, good, batch_size=1, workers=1).statistics
+    forgetful.module.waits = True
+    assert run_maps(two, good, batch_size=1, workers=2).statistics
+    assert len(tree(one.out)) == 6 * 3
+    assert tree(one.out) == tree(two.out)
+
+
+def test_each_batch_is_computed_by_one_thread_however_many_cores_there_are(
+    forgetful: LoadedModel, folder: Path, tmp_path: Path
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        run_maps(forgetful_job(forgetful, tmp_path), find_images([folder / "0.png"]), workers=1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert forgetful.module.threads[-1] == 1

@@ -138,6 +138,15 @@ def test_random_maps_and_half_precision_agree() -> None:
         assert share == pytest.approx((picture > 0).mean())
 
 
+def test_many_values_are_summed_without_loss_however_they_lie_in_memory() -> None:
+    values = np.random.default_rng(0).gamma(0.5, size=(2, 3, 300, 400)).astype(np.float32)
+    for form in (torch.contiguous_format, torch.channels_last):
+        maps = torch.from_numpy(values).contiguous(memory_format=form)
+        for found, picture in zip(measure(maps)[0], values.astype(np.float64), strict=True):
+            assert found.mean == pytest.approx(picture.mean(), rel=1e-8)
+            assert found.std == pytest.approx(picture.std(), rel=1e-6)
+
+
 def test_active_is_the_share_above_zero_and_not_of_what_is_not_zero() -> None:
     maps = torch.tensor([[[[-1.0, 0.0, 2.0, 3.0]]], [[[0.0, 0.0, 0.0, 3.0]]]])
     assert measure(maps)[1] == [0.5, 0.25]

@@ -90,14 +90,14 @@ def maps(
         int | None,
         typer.Option(
             "--batch-size", min=1, rich_help_panel=_FOLDERS,
-            help="Photos per forward pass.", show_default="by memory, 16 at most",
+            help="Photos per forward pass.", show_default="by memory, 8 at most",
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
             "--workers", min=1, rich_help_panel=_FOLDERS,
-            help="Threads that decode and draw.", show_default="one per core",
+            help="Threads that decode, compute and draw.", show_default="one per core",
         ),
     ] = None,
     resume: Annotated[

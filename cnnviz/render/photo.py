@@ -106,7 +106,7 @@ def with_photo(
     colours = photo.quantize(256 - len(_KEPT), Image.Quantize.FASTOCTREE)
     pixels = photo.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
     left, top = place
-    indices: Indices = _PLACE[canvas]
+    indices: Indices = _PLACE.take(canvas)
     area = indices[top : top + photo.height, left : left + photo.width]
     area[...] = np.asarray(pixels) + len(_KEPT)
     picture = Image.fromarray(indices)

@@ -67,11 +67,16 @@ def write(
     """
     if not text:
         return 0
-    coverage = ink(text, size, weight)
-    place = canvas[y : y + coverage.shape[0], x : x + coverage.shape[1]]
-    visible = coverage[: place.shape[0], : place.shape[1]]
-    place[...] = np.where(visible > 0, grey(255 - visible * np.float32(strength)), place)
-    return int(coverage.shape[1])
+    written = _written(text, size, weight, strength)
+    place = canvas[y : y + written.shape[0], x : x + written.shape[1]]
+    np.minimum(place, written[: place.shape[0], : place.shape[1]], out=place)
+    return int(written.shape[1])
+
+
+@lru_cache(maxsize=4096)
+def _written(text: str, size: int, weight: Weight, strength: float) -> Indices:
+    """Return a line of text as palette indices, (line_height(size), width); none is above white."""
+    return grey(255 - ink(text, size, weight) * np.float32(strength))
 
 
 def width(text: str, size: int, weight: Weight = "regular") -> int:
