@@ -7,13 +7,12 @@ other rows stay, and the summary into README.md.
 """
 
 import argparse
-import functools
 import json
 import random
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from typer.testing import CliRunner
 from cnnviz import models
 from cnnviz.catalog import torchvision_names
 from cnnviz.cli import app
+from cnnviz.models import LoadedModel
 
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "sample_images" / "grace_hopper.jpg"
@@ -115,12 +115,27 @@ def told(command: str, document: Mapping[str, list[Mapping[str, object]]]) -> Ce
 def try_all(names: Sequence[str], commands: Sequence[str] = COMMANDS) -> dict[str, Row]:
     """Run the commands over networks, and tell on stderr how it goes."""
     # Weights are random, and made once for the three commands that want any.
-    models.load_model = functools.lru_cache(maxsize=1)(models.load_model)  # type: ignore[assignment]
+    models.load_model = keeping_last(models.load_model)
     found: dict[str, Row] = {}
     for name in names:
         found[name] = {command: try_command(command, name) for command in commands}
         print(name, {c: cell.shown or cell.reason for c, cell in found[name].items()}, flush=True)
     return found
+
+
+def keeping_last(load: Callable[..., LoadedModel]) -> Callable[..., LoadedModel]:
+    """Return a `load_model` that gives the network once more when it is asked for the same."""
+    kept: dict[str, LoadedModel] = {}
+
+    def again(*given: object, **named: object) -> LoadedModel:
+        # Some arguments are dictionaries, which cannot be keys.
+        asked = repr((given, sorted(named.items())))
+        if asked not in kept:
+            kept.clear()
+            kept[asked] = load(*given, **named)
+        return kept[asked]
+
+    return again
 
 
 def sample(count: int, seed: int = 0) -> list[str]:

@@ -53,7 +53,7 @@ class LoadedModel:
     name: str
     weights: str
     device: torch.device
-    model_args: Mapping[str, object] = field(default_factory=dict)
+    model_args: Mapping[str, object] = field(default_factory=dict, hash=False)
     state_key: str | None = None
     note: str = ""
 

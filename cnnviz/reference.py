@@ -13,7 +13,7 @@ from cnnviz.errors import InputError, UsageError
 from cnnviz.selection import label
 
 # What must be the same for statistics to be compared; other weights are what one compares.
-_COMPARED = ("model", "input-size", "preprocessing")
+_COMPARED = ("model", "model-args", "input-size", "resize", "crop", "mean", "std", "grey")
 _PHOTOS = ("count", "digest", "failed")
 _SHARES = ("zero_fraction", "saturated_fraction")
 # Where a layer was the same everywhere, any other value is a change.

@@ -115,7 +115,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Iterator[AbstractContextManager[
     monkeypatch.setattr(
         models, "find_device", lambda name: PRETENDED if name == "pretend" else find(name)
     )
-    monkeypatch.setattr(models, "check_names", lambda *_: None)
+    monkeypatch.setattr(models, "check_names", lambda *_, **__: None)
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     # `torch.tensor(1.0, device=...)` is made on the CPU, and sent there where modes see it.

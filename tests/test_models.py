@@ -13,6 +13,7 @@ from torchvision import models as zoo
 from cnnviz import sources
 from cnnviz.errors import InputError, ModelError, UnknownNameError, UsageError, WeightsError
 from cnnviz.models import LoadedModel, find_device, load_model
+from cnnviz.overrides import Overrides
 
 NET = """
 import torch
@@ -88,7 +89,7 @@ def test_the_global_random_state_is_not_touched() -> None:
 @pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_b0", "inception_v3", "mnasnet0_5"])
 def test_preprocessing_without_weights_is_that_of_the_default_ones(name: str) -> None:
     preset = zoo.get_model_weights(name).DEFAULT.transforms()
-    preprocess = sources.find_source(name, "none", None).preprocess
+    preprocess = sources.find_source(name, "none", Overrides()).preprocess
     assert preprocess.input_size == (preset.crop_size[0],) * 2
     assert preprocess.resize == (preset.resize_size[0],) * 2
     assert preprocess.interpolation.name == preset.interpolation.name

@@ -111,6 +111,14 @@ cnnviz.maximize = lambda *given, **more: maximize(*given, **more, steps=1, size=
 """
 
 
+DIGITS = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+"""
+
+
 def python_blocks():
     text = (PROJECT / "README.md").read_text("utf-8")
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -119,6 +127,7 @@ def python_blocks():
 def test_readme_python_runs_and_logs_a_grid_each_epoch(tmp_path):
     blocks = python_blocks()
     assert len(blocks) == 3
+    (tmp_path / "my_network.py").write_text(DIGITS)
     program = BEFORE + "\n".join(blocks)
     done = subprocess.run(
         [sys.executable, "-c", program],
