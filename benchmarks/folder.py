@@ -160,7 +160,8 @@ def measure_memory(photos: Path, out: Path, device: str) -> Figures:
 
 
 def decode(path: Path, least: int | None = 512) -> object:
-    from cnnviz.images import Preprocess, open_reduced
+    from cnnviz.images import open_reduced
+    from cnnviz.preprocess import Preprocess
 
     preprocess = Preprocess((224, 224), (256, 256))
     return preprocess.normalize(preprocess.crop(open_reduced(path, least)[0]))

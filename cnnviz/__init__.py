@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from cnnviz.ascent.run import Maximized as Maximized
     from cnnviz.errors import CnnvizError as CnnvizError
     from cnnviz.hooks import capture as capture
-    from cnnviz.images import Preprocess as Preprocess
     from cnnviz.models import LoadedModel as LoadedModel
     from cnnviz.models import load_model as load_model
     from cnnviz.pictures import feature_grid as feature_grid
+    from cnnviz.preprocess import Preprocess as Preprocess
     from cnnviz.tracer import LayerRecord as LayerRecord
     from cnnviz.tracer import trace as trace
 
@@ -27,7 +27,7 @@ _HOMES = {
     "LayerRecord": "cnnviz.tracer",
     "LoadedModel": "cnnviz.models",
     "Maximized": "cnnviz.ascent.run",
-    "Preprocess": "cnnviz.images",
+    "Preprocess": "cnnviz.preprocess",
     "capture": "cnnviz.hooks",
     "feature_grid": "cnnviz.pictures",
     "load_model": "cnnviz.models",

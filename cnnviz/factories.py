@@ -24,7 +24,7 @@ from torch.nn.parameter import is_lazy
 from cnnviz.catalog import TIMM, split_factory
 from cnnviz.checkpoints import refusing_code
 from cnnviz.errors import ModelError, UnknownNameError, UsageError, tell_cause
-from cnnviz.images import Preprocess
+from cnnviz.preprocess import Preprocess
 
 
 def find_factory(

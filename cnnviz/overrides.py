@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from cnnviz.errors import UsageError
-from cnnviz.images import Preprocess, parse_input_size
+from cnnviz.preprocess import Preprocess, parse_input_size
 
 Size = tuple[int, int]
 

@@ -14,9 +14,9 @@ from cnnviz.choices import Precision
 from cnnviz.errors import UsageError
 from cnnviz.feeding import feed, running
 from cnnviz.hooks import observe
-from cnnviz.images import Box
 from cnnviz.maps import as_stills, computing_in
 from cnnviz.models import LoadedModel
+from cnnviz.preprocess import Box
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import SHARES, Effective
 from cnnviz.render.boxes import FieldBox, draw_boxes, stack_pictures

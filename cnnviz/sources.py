@@ -20,8 +20,8 @@ from cnnviz.factories import (
     takes_num_classes,
     timm_preprocess,
 )
-from cnnviz.images import Preprocess
 from cnnviz.overrides import Overrides
+from cnnviz.preprocess import Preprocess
 
 Builder = Callable[[int | None], nn.Module]
 

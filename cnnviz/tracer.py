@@ -16,6 +16,7 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
+from cnnviz.building import uncollected
 from cnnviz.compiled import original, uncompiled
 from cnnviz.errors import ModelError, tell_cause
 from cnnviz.feeding import (
@@ -29,7 +30,7 @@ from cnnviz.feeding import (
 )
 from cnnviz.kernels import has_packed_weight, type_of
 from cnnviz.layout import Axes, Layout, LayoutReader, maps_layout
-from cnnviz.models import LoadedModel, load_structure, uncollected
+from cnnviz.models import LoadedModel, load_structure
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field, repeated
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field, branches

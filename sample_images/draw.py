@@ -1,6 +1,7 @@
 """Draws the samples that are not photographs: `python sample_images/draw.py [FOLDER]`.
 
-With `--each N` it draws N pictures of each class of the bundled network instead.
+With `--each N` it draws N pictures of each class of the bundled network instead, and with
+`--pan FILE` it makes an animated picture of a crop that moves over the cat.
 
 Everything is drawn at three times its size and reduced, which smooths the edges. The same numbers
 are thrown every time, so the pictures come out the same.
@@ -277,17 +278,32 @@ def patterns(names: Sequence[str], size: int, seed: int) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in values]
 
 
+def pan() -> list[Image.Image]:
+    """Sixteen crops of the cat, from left to right."""
+    with Image.open(Path(__file__).with_name("cat.jpg")) as cat:
+        photo = cat.convert("RGB")
+    side = photo.height // 2
+    places = [round(i * (photo.width - side) / 15) for i in range(16)]
+    top = photo.height // 4
+    return [photo.crop((x, top, x + side, top + side)) for x in places]
+
+
 def main() -> None:
     """Write all drawn samples, or some of each class, into the folder given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent)
     parser.add_argument("--each", type=int, metavar="N", help="draw N pictures of each class")
+    parser.add_argument("--pan", type=Path, metavar="FILE", help="write a moving crop as GIF")
     options = parser.parse_args()
     folder = options.folder
+    if options.pan:
+        first, *others = pan()
+        first.save(options.pan, save_all=True, append_images=others, duration=80, loop=0)
+        return
     if options.each:
         folder.mkdir(parents=True, exist_ok=True)
         for seed in range(options.each):
-            for name, picture in zip(CLASSES, patterns(CLASSES, 320, seed), strict=True):
+            for name, picture in zip(CLASSES, patterns(CLASSES, 224, seed), strict=True):
                 picture.save(folder / f"{name.replace(' ', '-')}-{seed}.jpg", quality=92)
         return
     landscape().save(folder / "landscape.jpg", quality=90)

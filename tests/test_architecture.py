@@ -18,9 +18,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
         "selection", "files", "ranks", "config", "catalog", "checks", "symptoms", "reference",
-        "peaks", "layout", "images", "overrides", "classes", "clips", "receptive_field",
-        "receptive_field.taps",
-        "receptive_field.algebra",
+        "peaks", "layout", "images", "preprocess", "overrides", "classes", "clips",
+        "receptive_field", "receptive_field.taps", "receptive_field.algebra",
         "receptive_field.field",
     ),
     (
@@ -32,9 +31,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "demo.network", "demo.train",
     ),
     (
-        "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "models",
-        "lanes", "kernels", "compiled", "saturation", "tracer", "hooks", "statistics", "diagnosis",
-        "maps", "gradients", "filters",
+        "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "building",
+        "models", "lanes", "kernels", "compiled", "saturation", "tracer", "hooks", "statistics",
+        "diagnosis", "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
@@ -75,8 +74,8 @@ ONLY = {
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
-        "images", "clips", "factories", "sources", "pictures", "series", "filter_pictures",
-        "top_pictures", "rf",
+        "images", "preprocess", "clips", "factories", "sources", "pictures", "series",
+        "filter_pictures", "top_pictures", "rf",
         "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
         "render.png", "render.strips", "render.text", "render.tiles", "demo.train",

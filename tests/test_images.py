@@ -14,14 +14,8 @@ import pytest
 from PIL import Image
 
 from cnnviz.errors import InputError, UsageError
-from cnnviz.images import (
-    Preprocess,
-    find_images,
-    natural_key,
-    open_image,
-    open_reduced,
-    parse_input_size,
-)
+from cnnviz.images import find_images, natural_key, open_image, open_reduced
+from cnnviz.preprocess import Preprocess, parse_input_size
 
 # Two rows of three colours, each a block of 8x8, so that JPEG keeps them apart.
 COLOURS = np.array(

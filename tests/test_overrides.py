@@ -8,9 +8,10 @@ import torch
 from torchvision import transforms
 
 from cnnviz.errors import UsageError
-from cnnviz.images import Preprocess, open_image
+from cnnviz.images import open_image
 from cnnviz.models import load_model
 from cnnviz.overrides import Overrides, parse_overrides
+from cnnviz.preprocess import Preprocess
 from cnnviz.sources import find_source
 
 IMAGENET = Preprocess((224, 224), (256, 256), source="assumed")

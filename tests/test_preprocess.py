@@ -13,7 +13,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision_functional
 
 from cnnviz.errors import UsageError
-from cnnviz.images import Preprocess, open_image
+from cnnviz.images import open_image
+from cnnviz.preprocess import Preprocess
 from cnnviz.sources import _preprocess_of
 
 

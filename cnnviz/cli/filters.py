@@ -103,7 +103,7 @@ def filters(
     from cnnviz.classes import read_classes
     from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder
-    from cnnviz.images import parse_input_size
+    from cnnviz.preprocess import parse_input_size
     from cnnviz.render.palette import check_cmap
     from cnnviz.selection import parse_channels, split_patterns
 

@@ -41,7 +41,7 @@ def layers(
     """
     from cnnviz import catalog
     from cnnviz.config import parse_arguments
-    from cnnviz.images import parse_input_size
+    from cnnviz.preprocess import parse_input_size
     from cnnviz.selection import select_layers, split_patterns
 
     patterns = split_patterns(layers)

@@ -214,7 +214,7 @@ def _parse_size(text: str) -> tuple[int, int] | None:
     Raises:
         UsageError: If the text is none of these.
     """
-    from cnnviz.images import parse_input_size
+    from cnnviz.preprocess import parse_input_size
 
     if text == "auto":
         return None

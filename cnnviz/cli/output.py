@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cnnviz.images import Preprocess
+from cnnviz.preprocess import Preprocess
 from cnnviz.report.document import is_guess, preprocess_text, to_json
 
 # Wider than any table: what is piped is not cut.

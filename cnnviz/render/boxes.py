@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cnnviz.images import Box
+from cnnviz.preprocess import Box
 from cnnviz.render import text
 from cnnviz.render.canvas import LABEL, LINE, MARGIN, Header, draw_title, stack
 from cnnviz.render.palette import rgb_table

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnviz.choices import Normalize
-from cnnviz.images import Box
+from cnnviz.preprocess import Box
 from cnnviz.render import text
 from cnnviz.render.canvas import (
     LABEL,

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from cnnviz.images import Preprocess
+from cnnviz.preprocess import Preprocess
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.statistics import Statistics
 
