@@ -5,9 +5,12 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
+from os.path import isdir, isfile
 from pathlib import Path
 
 from cnnviz.errors import InputError, UnknownNameError, UsageError
+
+# Unlike the methods of Path, `isfile` and `isdir` take any text: too long ones are no files.
 
 DEMO = "demo"
 TIMM = "timm"
@@ -52,7 +55,7 @@ def split_factory(model: str) -> tuple[str, str] | None:
 
 def is_checkpoint(weights: str) -> bool:
     """Return whether `weights` names a file and not a set of torchvision's weights."""
-    return weights.endswith(CHECKPOINT_SUFFIXES) or Path(weights).is_file()
+    return weights.endswith(CHECKPOINT_SUFFIXES) or isfile(weights)
 
 
 def program_kind(path: Path) -> str | None:
@@ -103,7 +106,7 @@ def check_names(
     if is_checkpoint(weights):
         _check_checkpoint(weights)
     elif weights not in (known := ["default", "none", *_scan(_WEIGHTS)]):
-        if Path(weights).is_dir():
+        if isdir(weights):
             raise InputError(f"weights {weights} is a folder; name a file in it")
         raise UnknownNameError("weights", weights, known, see="or a checkpoint file")
     elif state_key is not None:
@@ -120,7 +123,7 @@ def _check_model(model: str) -> None:
         _refuse_weights(model)
         known = [DEMO, *torchvision_names()]
         raise UnknownNameError("model", model, known, see="or your own as FILE.py:FACTORY")
-    if factory is not None and factory[0].endswith(".py") and not Path(factory[0]).is_file():
+    if factory is not None and factory[0].endswith(".py") and not isfile(factory[0]):
         raise InputError(f"model file {factory[0]} does not exist")
 
 
@@ -134,7 +137,7 @@ _NO_HOOKS = {
 def _refuse_weights(model: str) -> None:
     """Raise an error for a file of weights, or of a network that cannot be looked into."""
     path = Path(model)
-    if not path.is_file() or path.suffix == ".py":
+    if not isfile(path) or path.suffix == ".py":
         return
     kind = program_kind(path)
     what = f"a {kind} archive, and {_NO_HOOKS[kind]}" if kind else "a file, and no network's name"
@@ -144,7 +147,7 @@ def _refuse_weights(model: str) -> None:
 
 
 def _check_checkpoint(weights: str) -> None:
-    if Path(weights).is_dir():
+    if isdir(weights):
         raise InputError(f"checkpoint {weights} is a folder; name a file in it")
-    if not Path(weights).is_file():
+    if not isfile(weights):
         raise InputError(f"checkpoint {weights} does not exist")

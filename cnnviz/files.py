@@ -117,7 +117,7 @@ def check_file(path: Path, option: str) -> None:
     Raises:
         OutputError: If it is a folder, or its folder cannot be made or written.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; name a file with {option}")
     check_folder(path.parent, option)
 

@@ -14,7 +14,7 @@ from cnnviz.diagnosis import Diagnosis, diagnose, spectral_peaks
 from cnnviz.errors import ModelError, UsageError
 from cnnviz.kernels import as_filters, groups_of, is_transposed, type_of, used_weight
 from cnnviz.models import LoadedModel
-from cnnviz.selection import ChannelSpec, LayerCall, select_layers
+from cnnviz.selection import ChannelSpec, LayerCall, file_stem, select_layers
 from cnnviz.tracer import trace_module
 
 Floats = NDArray[np.float32]
@@ -54,8 +54,7 @@ class LayerFilters:
     @property
     def file_name(self) -> str:
         """The name of the layer's picture."""
-        # A name given by add_module may hold a slash, which must not become a folder.
-        return f"{self.name.replace('/', '_')}.png"
+        return f"{file_stem(self.name)}.png"
 
 
 @dataclass(frozen=True)

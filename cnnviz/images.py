@@ -71,7 +71,7 @@ def _expand(place: Path, exclude: Path | None) -> list[ImageSource]:
 
     if not os.path.lexists(place):
         return without(_missing(place))
-    if not place.is_dir():
+    if not os.path.isdir(place):
         return [ImageSource(place, place.name)]
     try:
         paths = list(_walk(place, exclude.resolve() if exclude else None))

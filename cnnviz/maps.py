@@ -15,7 +15,7 @@ from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes, Layout
 from cnnviz.models import LoadedModel
-from cnnviz.selection import ChannelSpec, select_layers
+from cnnviz.selection import ChannelSpec, file_stem, select_layers
 from cnnviz.statistics import Statistics, measure
 from cnnviz.tracer import LayerRecord, trace_module
 
@@ -47,8 +47,7 @@ class LayerPlan:
     @property
     def file_name(self) -> str:
         """The name of the layer's picture in a photo's folder."""
-        # A name given by add_module may hold a slash, which must not become a folder.
-        return f"{self.record.label.replace('/', '_')}.png"
+        return f"{file_stem(self.record.label)}.png"
 
 
 @dataclass(frozen=True)

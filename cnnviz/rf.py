@@ -22,6 +22,7 @@ from cnnviz.receptive_field.effective import SHARES, Effective
 from cnnviz.render.boxes import FieldBox, draw_boxes, stack_pictures
 from cnnviz.render.canvas import Header
 from cnnviz.render.png import encode_frames, encode_png
+from cnnviz.selection import file_stem
 from cnnviz.tracer import LayerRecord
 
 
@@ -112,7 +113,8 @@ def draw_units(
     about = {"model": model.name, "weights": model.weights, **model.asked, "image": key}
     for unit in units:
         picture = _draw_unit(model, unit, photo, f"{model.name} · {key}")
-        yield f"{_stem(unit)}.png", encode_png(picture, {**about, "layer": unit.record.label})
+        label = unit.record.label
+        yield f"{file_stem(label)}.png", encode_png(picture, {**about, "layer": label})
     yield _overview(model, units, photo, key)
 
 
@@ -144,14 +146,10 @@ def draw_development(
             "model": models[-1].name, "weights": weights, **models[-1].asked, "image": key,
             "layer": label,
         }  # fmt: skip
-        yield f"{_stem(same[-1])}.png", encode_png(stack_pictures(pictures), about)
+        yield f"{file_stem(same[-1].record.label)}.png", encode_png(stack_pictures(pictures), about)
         if frames:
-            yield f"{_stem(same[-1])}.frames.png", encode_frames(pictures, about)
+            yield f"{file_stem(same[-1].record.label)}.frames.png", encode_frames(pictures, about)
     yield _overview(models[-1], snapshots[-1], photo, key)
-
-
-def _stem(unit: Unit) -> str:
-    return unit.record.label.replace("/", "_")
 
 
 def _seen(model: LoadedModel, photo: Image.Image) -> Box:

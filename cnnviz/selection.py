@@ -48,6 +48,14 @@ def label(name: str, call: int) -> str:
     return name if call == 1 else f"{name}#{call}"
 
 
+def file_stem(layer: str) -> str:
+    """Return what the picture of a layer is called, without an ending.
+
+    A name given by `add_module` may hold a slash, which must not become a folder, or a NUL.
+    """
+    return layer.replace("/", "_").replace("\0", "_")
+
+
 def parse_number(text: str) -> int | None:
     """Return the whole number from 0 that a text is, or None where it is none, or absurdly long."""
     digits = text.strip()

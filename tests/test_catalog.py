@@ -118,3 +118,11 @@ def test_checkpoints_have_the_shortest_name_that_tells_them_apart(
     weights: list[str], names: list[str]
 ) -> None:
     assert checkpoint_names(weights) == names
+
+
+@pytest.mark.parametrize("name", ["9" * 5000, "a\0b"])
+def test_what_cannot_be_a_file_is_no_model_and_no_weights(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="unknown model"):
+        check_names(name, "none", "cpu")
+    with pytest.raises(UnknownNameError, match="unknown weights"):
+        check_names("demo", name, "cpu")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cnnviz.errors import UnknownNameError, UsageError
 from cnnviz.selection import (
     WORDS,
+    file_stem,
     label,
     parse_channels,
     parse_place,
@@ -213,3 +214,7 @@ def test_a_number_of_thousands_of_digits_is_wrong_usage(
     # int() raises a ValueError of its own for these.
     with pytest.raises(UsageError):
         understand("9" * 5000)
+
+
+def test_a_layer_whose_name_holds_a_slash_or_a_nul_has_one_file() -> None:
+    assert file_stem("block/a.conv\0#2") == "block_a.conv_#2"

@@ -13,6 +13,7 @@ from cnnviz.render import text
 from cnnviz.render.canvas import Header
 from cnnviz.render.png import encode_frames, encode_png
 from cnnviz.render.tiles import Shelf, Tile, draw_pictures, draw_shelves
+from cnnviz.selection import file_stem
 from cnnviz.tracer import LayerRecord
 
 _SECONDS = 3.0
@@ -20,7 +21,7 @@ _SECONDS = 3.0
 
 def unit_file(result: Maximized) -> str:
     """Return the path of a unit's own picture in the output folder."""
-    return f"{_safe(result.unit.record)}/{result.unit.name}.png"
+    return f"{file_stem(result.unit.record.label)}/{result.unit.name}.png"
 
 
 def unit_png(model: LoadedModel, result: Maximized) -> bytes:
@@ -45,22 +46,17 @@ def draw_results(
         record = layer[0].unit.record
         header = Header(record.label, _lines(model, layer, settings))
         picture = draw_pictures([_tile(model, result) for result in layer], header)
-        yield f"{_safe(record)}.png", encode_png(picture, _about(model, record))
+        yield f"{file_stem(record.label)}.png", encode_png(picture, _about(model, record))
         if layer[0].frames:
             frames = list(_frames(model, layer, header))
             about = _about(model, record)
-            yield f"{_safe(record)}-ascent.png", encode_frames(frames, about, _SECONDS)
+            yield f"{file_stem(record.label)}-ascent.png", encode_frames(frames, about, _SECONDS)
     if len(layers) > 1:
         header = Header(f"{model.name}: what units want to see", (tell_weights(model.weights),))
         shelves = [_shelf(model, layer) for layer in layers]
         # A palette takes a third of the space, and the tiles here are small.
         overview = draw_shelves(shelves, header).quantize(256)
         yield "overview.png", encode_png(overview, {"model": model.name, **model.asked})
-
-
-def _safe(record: LayerRecord) -> str:
-    # A name given by add_module may hold a slash, which must not become a folder.
-    return record.label.replace("/", "_")
 
 
 def _about(model: LoadedModel, record: LayerRecord) -> dict[str, object]:

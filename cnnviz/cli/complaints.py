@@ -1,7 +1,7 @@
 """What Typer finds wrong with a command line, told with the value and the way on."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from os.path import isfile
 from typing import Any
 
 import typer
@@ -48,7 +48,7 @@ def _ways_on(error: Any, context: Any, said: str, words: Sequence[str]) -> Itera
         names = ", ".join(command.commands)
         yield f"A command comes first, as in {context.command_path} maps PHOTO.jpg: {names}."
     if no_option:
-        dashed = [word for word in words if word.startswith("-") and Path(word).is_file()]
+        dashed = [word for word in words if word.startswith("-") and isfile(word)]
         yield from (f"The file is written ./{word}." for word in dashed)
 
 
