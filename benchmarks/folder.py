@@ -32,6 +32,7 @@ from statistics import median
 from time import perf_counter, process_time
 
 from maps import make_photos
+from rows import Row, add_rows_option, seconds, write_rows
 
 Figures = dict[str, float]
 KEPT = 16
@@ -222,7 +223,7 @@ def many(photos: Path, count: int, folder: Path) -> Path:
     return folder
 
 
-def report(found: dict[str, Figures], device: str, count: int, memory: int) -> None:
+def report(found: dict[str, Figures], device: str, count: int, memory: int) -> list[Row]:
     run, tutorial = found["run"], found["tutorial"]["photo"]
     stages = [run[name] for name in ("decode", "network", "draw")]
     allowed = sum(stages) / (os.cpu_count() or 1) if device == "cpu" else max(stages)
@@ -243,6 +244,13 @@ def report(found: dict[str, Figures], device: str, count: int, memory: int) -> N
     )
     for name in ("threads", "processes"):
         print(f"  one thread / {name:27} {decoding['one thread'] / decoding[name]:8.2f}")
+    work = f"`maps`: a photo of a run of {count} through ResNet-18, all drawn"
+    ours = seconds(run["run"])
+    ratio = f"{allowed / run['run']:.2f}"
+    return [
+        Row(work, "what the cores allow", seconds(allowed), ours, ratio, "0.8"),
+        Row(work, "tutorial", seconds(tutorial), ours, f"{tutorial / run['run']:.1f}", "20"),
+    ]
 
 
 def main() -> None:
@@ -251,6 +259,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=5000, help="photos for memory (5000)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
+    add_rows_option(parser)
     options = parser.parse_args()
     if options.part:
         part, photos, out = options.part
@@ -265,7 +274,7 @@ def main() -> None:
             part: measure(part, links if part == "memory" else photos, options.device)
             for part in PARTS
         }
-    report(found, options.device, options.photos, options.memory)
+    write_rows(options.rows, report(found, options.device, options.photos, options.memory))
 
 
 if __name__ == "__main__":

@@ -217,6 +217,7 @@ def _halve(value: Tensor) -> Tensor:
 
 def save(state: dict[str, Tensor], path: Path) -> None:
     """Write a state dict as safetensors, floating-point values in float16, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     halves = {key: _halve(value).contiguous() for key, value in state.items()}
     # Not `save_file`, which makes files that only their owner can read.
