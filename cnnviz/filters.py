@@ -96,11 +96,11 @@ def read_filters(model: LoadedModel, patterns: Sequence[str]) -> Found:
     names = dict.fromkeys(calls[i].name for i in select_layers(patterns, calls))
     found: list[LayerFilters] = []
     skipped: dict[str, str] = {}
+    modules = dict(model.module.named_modules())
     for name in names:
-        layer = _read(model, name, model.module.get_submodule(name))
+        layer = _read(model, name, modules[name])
         if layer is None:
-            kind = type_of(model.module.get_submodule(name))
-            skipped[name] = f"{kind} has no filters of its own"
+            skipped[name] = f"{type_of(modules[name])} has no filters of its own"
         else:
             found.append(layer)
     if not found:

@@ -108,8 +108,9 @@ def observe(
     with ExitStack() as stack:
         stack.enter_context(uncompiled())
         stack.callback(network.register_forward_pre_hook(start).remove)
+        modules = dict(network.named_modules())
         for name in wanted:
-            child = network.get_submodule(name)
+            child = modules[name]
             attach = child.register_forward_pre_hook if before else child.register_forward_hook
             stack.callback(attach(watch(name, child)).remove)
         with suppress(_StopForward):

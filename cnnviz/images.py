@@ -82,8 +82,13 @@ def _expand(place: Path, exclude: Path | None) -> list[ImageSource]:
     return [ImageSource(p, p.relative_to(place).as_posix(), folder=place) for p in paths]
 
 
+def _shown(place: Path) -> str:
+    """Return a path as a message can hold it: a line break in it would tear the message."""
+    return text if (text := str(place)).isprintable() else repr(text)
+
+
 def _missing(place: Path) -> str:
-    text = str(place)
+    text = _shown(place)
     if re.match("(https?|ftp|s3|gs|file):/", text):
         # As a path, an address has lost one of its slashes.
         return f"{text.replace(':/', '://', 1)} is an address and not a file; download it first"
@@ -186,15 +191,17 @@ def decoding(path: Path, part: str = "") -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(_missing(path)) from error
     except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder; name a photo") from error
+        raise InputError(f"{_shown(path)} is a folder; name a photo") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{part}{path} is not a picture that can be read") from error
+        raise InputError(f"{part}{_shown(path)} is not a picture that can be read") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"{part}{path} is too large: {_megapixels(error)}") from error
+        raise InputError(f"{part}{_shown(path)} is too large: {_megapixels(error)}") from error
     except OSError as error:
-        raise InputError(f"{part}{path} cannot be read: {error.strerror or error}") from error
+        raise InputError(
+            f"{part}{_shown(path)} cannot be read: {error.strerror or error}"
+        ) from error
     except _BROKEN as error:
-        raise InputError(f"{part}{path} is a broken picture: {error}") from error
+        raise InputError(f"{part}{_shown(path)} is a broken picture: {error}") from error
 
 
 class _Silence:

@@ -51,9 +51,11 @@ def label(name: str, call: int) -> str:
 def file_stem(layer: str) -> str:
     """Return what the picture of a layer is called, without an ending.
 
-    A name given by `add_module` may hold a slash, which must not become a folder, or a NUL.
+    A name of the user's may hold a slash, which must not become a folder, or a NUL, or be dots
+    alone, which are a folder already.
     """
-    return layer.replace("/", "_").replace("\0", "_")
+    stem = layer.replace("/", "_").replace("\0", "_")
+    return stem if stem.strip(".") else stem.replace(".", "_")
 
 
 def parse_number(text: str) -> int | None:

@@ -378,3 +378,8 @@ def test_an_input_size_beyond_all_is_wrong_usage(digits: int) -> None:
 def test_an_address_is_told_as_it_was_typed() -> None:
     with pytest.raises(InputError, match=r"^https://x\.org/a\.jpg is an address .* download it"):
         open_image(Path("https://x.org/a.jpg"))
+
+
+def test_a_line_break_in_a_name_does_not_tear_the_message(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\\nb' does not exist$"):
+        open_image(tmp_path / "a\nb")

@@ -218,3 +218,4 @@ def test_a_number_of_thousands_of_digits_is_wrong_usage(
 
 def test_a_layer_whose_name_holds_a_slash_or_a_nul_has_one_file() -> None:
     assert file_stem("block/a.conv\0#2") == "block_a.conv_#2"
+    assert file_stem("..") == "__"
