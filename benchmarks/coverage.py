@@ -76,7 +76,7 @@ def words(command: str, name: str, out: Path) -> list[str]:
     return {
         "layers": ["layers", *model],
         "rf": ["rf", str(PHOTO), *model, "-o", str(out)],
-        "maps": ["maps", str(PHOTO), *heavy, "-l", "first,stages", "--channels", "0,1"],
+        "maps": ["maps", str(PHOTO), *heavy, "-l", "first,stages", "--channels", "0"],
         "filters": ["filters", *heavy, "--channels", "0-7"],
         "maximize": ["maximize", *heavy, "-l", layer, "--channels", "0", "--steps", "2"],
     }[command]
