@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from cnnviz.shared import Shared
+
 
 def original(module: nn.Module) -> nn.Module:
     """Return the network that `torch.compile` was given; any other network as it is."""
@@ -24,5 +26,8 @@ def uncompiled() -> Iterator[None]:
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with torch.compiler.set_stance("force_eager"):
+    with _eager:
         yield
+
+
+_eager = Shared(lambda: torch.compiler.set_stance("force_eager"))

@@ -3,7 +3,6 @@
 import os
 import re
 import struct
-import threading
 import warnings
 import zlib
 from collections import Counter
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnnviz.errors import InputError
+from cnnviz.shared import Shared
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
@@ -204,34 +204,15 @@ def decoding(path: Path, part: str = "") -> Iterator[None]:
         raise InputError(f"{part}{_shown(path)} is a broken picture: {error}") from error
 
 
-class _Silence:
-    """No warnings while any thread decodes: Pillow's, of odd metadata and large sizes, are fine.
-
-    `catch_warnings` is not made for threads: one that leaves before another that came later would
-    have the other bring its silence back, for good.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._caught = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._caught = warnings.catch_warnings()
-                self._caught.__enter__()
-                warnings.simplefilter("ignore")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._caught.__exit__(None, None, None)
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
-_silence = _Silence()
+# Pillow's warnings, of odd metadata and of large sizes, are fine.
+_silence = Shared(_without_warnings)
 
 
 def _scale(size: tuple[int, int], least: int | None) -> int:

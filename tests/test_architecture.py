@@ -17,8 +17,8 @@ ROOT = Path(cnnviz.__file__).parent
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
-        "selection", "files", "ranks", "config", "catalog", "checks", "symptoms", "reference",
-        "peaks", "layout", "images", "preprocess", "overrides", "classes", "clips",
+        "selection", "shared", "files", "ranks", "config", "catalog", "checks", "symptoms",
+        "reference", "peaks", "layout", "images", "preprocess", "overrides", "classes", "clips",
         "receptive_field", "receptive_field.taps", "receptive_field.algebra",
         "receptive_field.field",
     ),

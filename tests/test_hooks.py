@@ -364,8 +364,6 @@ def test_a_network_that_was_compiled_before_is_seen_as_it_is_written(inside: boo
         ran.append(0)
         return graph.forward
 
-    # Others compiled the same code before; torch gives up after some times.
-    torch.compiler.reset()
     compiled = torch.compile(network, backend=backend)
     compiled(picture)
     # Names are those of the network, whichever of both is watched.

@@ -10,7 +10,10 @@ import pytest
 from cnnviz.errors import InputError, UsageError
 from cnnviz.reference import Reference, read_reference, reference_document, tell_photos
 
-SETTINGS = {"model": "toy", "input-size": [8, 8], "preprocessing": [8, 8, 0.5], "cmap": "magma"}
+SETTINGS = {
+    "model": "toy", "model-args": {}, "input-size": [8, 8], "resize": [8, 8], "crop": "centre",
+    "mean": [0.5], "std": [0.5], "grey": True, "cmap": "magma",
+}  # fmt: skip
 PHOTOS = tell_photos(["b", "a", "c"], ["c"])
 
 
@@ -107,7 +110,7 @@ def test_other_photos_are_named_and_not_their_order() -> None:
     [
         ({"model": "other"}, "its model is toy, and that of this run other"),
         ({"input-size": (9, 8)}, "its input-size is 8, 8, and that of this run 9, 8"),
-        ({"preprocessing": [8, 8, 1]}, "its preprocessing is 8, 8, 0.5, and"),
+        ({"mean": [0.25]}, "its mean is 0.5, and that of this run 0.25"),
     ],
 )
 def test_another_network_or_preprocessing_is_named(setting: dict[str, Any], said: str) -> None:

@@ -69,7 +69,7 @@ class TestInputs:
     def test_a_list_on_stdin_may_hold_names_that_are_not_utf8(self, tiny):
         run = CliRunner().invoke(app, ["maps", "-", *tiny, "-l", "conv1"], input=b"\xff.jpg\na.jpg")
         assert run.exit_code == FAILED
-        assert "error: \\udcff.jpg does not exist" in run.stderr
+        assert "error: '\\udcff.jpg' does not exist" in run.stderr
         assert Path("cnnviz-out/a.jpg/conv1.png").is_file()
 
     def test_address_of_a_picture(self, cli, tiny):

@@ -29,7 +29,8 @@ def command_lines():
     blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     lines = [line.removeprefix("$ ") for line in lines]
-    return [line for line in lines if re.match(r"(\S.*\| *)?cnnviz ", line)]
+    # Some stand there twice.
+    return list(dict.fromkeys(line for line in lines if re.match(r"(\S.*\| *)?cnnviz ", line)))
 
 
 def shown_below(line):
