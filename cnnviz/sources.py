@@ -129,6 +129,8 @@ def _find_torchvision(
             quantized = {"quantize": True} if name.startswith("quantized_") else {}
             return _download(builder, member, {**given, **quantized}, progress)
         arguments = structure_arguments(name, size or preprocess.input_size)
+        if member is not None:
+            arguments |= next((a for n, a in _PRETRAINED.items() if name.startswith(n)), {})
         if classes is not None:
             arguments["num_classes"] = classes
         if structure and "init_weights" in arguments:
@@ -169,6 +171,14 @@ def _preprocess_of(transforms: Any) -> Preprocess:
 
 # The crops on which torchvision trained its networks for optical flow first.
 _FLOW_SIZE = (368, 496)
+
+
+# What builders change for pretrained weights: heads that are there in training alone.
+_PRETRAINED: dict[str, dict[str, Any]] = {
+    "fcn_": {"aux_loss": True},
+    "deeplabv3_": {"aux_loss": True},
+    "googlenet": {"aux_logits": False},
+}
 
 
 def _two(sides: Sequence[int]) -> tuple[int, int]:
