@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 from torchvision.models import convnext
 
-from cnnviz.catalog import torchvision_names
 from cnnviz.errors import ModelError
 from cnnviz.layout import Axes
 from cnnviz.sources import structure_arguments
@@ -89,7 +88,7 @@ def test_names_calls_and_shapes_are_those_of_a_real_pass(make: Callable[[], nn.M
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", torchvision_names())
+@pytest.mark.parametrize("name", zoo.list_models(module=zoo))
 def test_every_classification_network_can_be_traced_at_its_own_size(name: str) -> None:
     crop = zoo.get_model_weights(name).DEFAULT.transforms().crop_size[0]
     module = zoo.get_model_builder(name)(
