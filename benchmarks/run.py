@@ -19,7 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,11 +31,11 @@ import cnnviz
 HERE = Path(__file__).parent
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "layers": ("--rounds", "2"),
-    "rf": (),
-    "maps": ("--repeat", "3"),
-    "folder": (),
-    "maximize": ("--channels", "2"),
     "gate": (),
+    "folder": ("--memory", "2000"),
+    "rf": (),
+    "maps": ("--repeat", "2"),
+    "maximize": ("--channels", "1"),
 }
 PACKAGES = (
     "torch", "torchvision", "matplotlib", "pillow", "torchinfo", "torchscan", "receptivefield",
@@ -92,25 +92,31 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md")
     options = parser.parse_args()
-    printed, rows = {}, []
+    printed: dict[str, str] = {}
+    rows: list[Row] = []
     for program in options.only:
         print(f"--- {program}.py {' '.join(PROGRAMS[program])}", flush=True)
         printed[program], found = run(program)
         rows += found
+        if options.write:
+            (HERE / "RESULTS.md").write_text(page(printed, rows), "utf-8")
     print(table(rows))
     print(f"{machine()}\n{versions()}")
-    if options.write:
-        day = datetime.now(UTC).date().isoformat()
-        parts = [
-            f"# Beside other tools\n\nWritten by `python benchmarks/run.py --write` on {day}. "
-            "Ratios are of runs in turn on the same machine; the larger, the better, but where the "
-            f"aim says \"at most\".\n\n{table(rows)}\n{machine()}\n\n{versions()}\n",
-            *(
-                f"\n## {name}.py {' '.join(PROGRAMS[name])}\n\n```\n{text.strip()}\n```\n"
-                for name, text in printed.items()
-            ),
-        ]  # fmt: skip
-        (HERE / "RESULTS.md").write_text("".join(parts), "utf-8")
+
+
+def page(printed: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """Return what programs printed, and the table of all, as a page."""
+    day = datetime.now(UTC).date().isoformat()
+    parts = [
+        f"# Beside other tools\n\nWritten by `python benchmarks/run.py --write` on {day}. Ratios are "
+        "of runs in turn on the same machine; the larger, the better, but where the aim says "
+        f'"at most".\n\n{table(rows)}\n{machine()}\n\n{versions()}\n',
+        *(
+            f"\n## {name}.py {' '.join(PROGRAMS[name])}\n\n```\n{text.strip()}\n```\n"
+            for name, text in printed.items()
+        ),
+    ]
+    return "".join(parts)
 
 
 if __name__ == "__main__":
