@@ -108,8 +108,8 @@ def page(printed: Mapping[str, str], rows: Sequence[Row]) -> str:
     """Return what programs printed, and the table of all, as a page."""
     day = datetime.now(UTC).date().isoformat()
     parts = [
-        f"# Beside other tools\n\nWritten by `python benchmarks/run.py --write` on {day}. Ratios are "
-        "of runs in turn on the same machine; the larger, the better, but where the aim says "
+        f"# Beside other tools\n\nWritten by `python benchmarks/run.py --write` on {day}. Ratios "
+        "are of runs in turn on the same machine; the larger, the better, but where the aim says "
         f'"at most".\n\n{table(rows)}\n{machine()}\n\n{versions()}\n',
         *(
             f"\n## {name}.py {' '.join(PROGRAMS[name])}\n\n```\n{text.strip()}\n```\n"
