@@ -29,8 +29,14 @@ from rows import Row, read_rows
 import cnnviz
 
 HERE = Path(__file__).parent
+# Large networks take the other tool minutes, so these are some of each family.
+NETWORKS = (
+    "resnet18", "resnet50", "vgg16", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
+    "densenet121", "squeezenet1_1", "shufflenet_v2_x1_0", "convnext_tiny", "vit_b_16",
+    "regnet_y_400mf",
+)  # fmt: skip
 PROGRAMS: dict[str, tuple[str, ...]] = {
-    "layers": ("--rounds", "2"),
+    "layers": (*NETWORKS, "--rounds", "2"),
     "gate": (),
     "folder": ("--memory", "2000"),
     "rf": (),
