@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,9 @@ def _find_torchvision(
 
     def build(classes: int | None) -> nn.Module:
         if member is not None and not structure:
+            # Not among the arguments given, which an error would name in place of the file.
             quantized = {"quantize": True} if name.startswith("quantized_") else {}
-            return _download(builder, member, {**given, **quantized}, progress)
+            return _download(partial(builder, **quantized), member, given, progress)
         arguments = structure_arguments(name, size or preprocess.input_size)
         if member is not None:
             arguments |= next((a for n, a in _PRETRAINED.items() if name.startswith(n)), {})
@@ -189,6 +191,12 @@ def _two(sides: Sequence[int]) -> tuple[int, int]:
 _MVIT_SIZE = (224, 224)
 
 
+_WITH_BACKBONE = (
+    "fasterrcnn", "maskrcnn", "keypointrcnn", "retinanet", "fcos", "ssd",
+    "fcn_", "deeplabv3_", "lraspp_",
+)  # fmt: skip
+
+
 def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
     """Return the arguments that a builder would take from pretrained weights, had it any."""
     if name.startswith("vit_"):
@@ -207,19 +215,7 @@ def structure_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
         return {"quantize": True, "transform_input": True, "init_weights": True}
     if name.startswith("quantized_"):
         return {"quantize": True}
-    if name.startswith(
-        (
-            "fasterrcnn",
-            "maskrcnn",
-            "keypointrcnn",
-            "retinanet",
-            "fcos",
-            "ssd",
-            "fcn_",
-            "deeplabv3_",
-            "lraspp_",
-        )
-    ):
+    if name.startswith(_WITH_BACKBONE):
         # These would download those of the network inside.
         return {"weights_backbone": None}
     return {}

@@ -38,18 +38,19 @@ def _gradient_symptoms(gradient: float | None) -> tuple[tuple[str, bool], ...]:
     )
 
 
-def input_symptoms(found: Health, mean: float, std: float) -> list[str]:
+def input_symptoms(found: Health, mean: float, std: float, *, raw: bool = False) -> list[str]:
     """Return why the input of a network is worth a look.
 
     Args:
         found: What rules look at.
         mean: Of all photos as the network gets them.
         std: The standard deviation, likewise.
+        raw: Whether the network takes photos as they are, and normalises them itself.
     """
     low, high = _STD
     checks = (
         ("NaN", found.nan + found.infinite > 0),
-        (f"mean {mean:.2g}", abs(mean) > _LARGEST_MEAN),
-        (f"std {std:.2g}", not low <= std <= high and not math.isnan(std)),
+        (f"mean {mean:.2g}", not raw and abs(mean) > _LARGEST_MEAN),
+        (f"std {std:.2g}", not raw and not low <= std <= high and not math.isnan(std)),
     )
     return [word for word, is_so in checks if is_so]

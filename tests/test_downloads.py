@@ -186,3 +186,17 @@ def test_weights_of_another_network_than_arguments_make_are_not_called_damaged(
         load_model(NAME, device="cpu", model_args={"num_classes": 7})
     module = load_model(NAME, device="cpu", model_args={"dropout": 0.25}).module
     assert module.classifier[0].p == 0.25
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_file_of_a_quantized_network_is_named_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = "quantized_shufflenet_v2_x0_5"
+    weights = zoo.get_model_weights(name).DEFAULT
+    file = tmp_path / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"<html>Not found</html>")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"is damaged or not the file of .*delete it"):
+        load_model(name, device="cpu")

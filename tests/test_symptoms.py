@@ -45,3 +45,9 @@ def test_layer(change: dict[str, float], said: list[str]) -> None:
 def test_input(mean: float, std: float, said: list[str]) -> None:
     assert input_symptoms(WELL, mean, std) == said
     assert input_symptoms(replace(WELL, nan=1), mean, std) == ["NaN", *said]
+
+
+def test_photos_that_the_network_normalises_itself_need_not_be_normalised() -> None:
+    assert input_symptoms(WELL, 0.4, 0.17) == ["std 0.17"]
+    assert input_symptoms(WELL, 0.4, 0.17, raw=True) == []
+    assert input_symptoms(replace(WELL, nan=1), 0.4, 0.17, raw=True) == ["NaN"]

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Change, Health, Rule
+from cnnviz.feeding import Form, form_of
 from cnnviz.files import write_atomically
 from cnnviz.maps import LayerPlan, Skipped
 from cnnviz.models import LoadedModel
@@ -99,7 +100,7 @@ class MapsReport:
         ]
         changes = [rule for rule in self.rules if rule.name == "change"]
         if self.reference and self.result.input:
-            entry = _input(self.result.input) or {}
+            entry = self._input() or {}
             change = self.reference.change_of_input(entry, self._failed)
             health = replace(self.result.input.health, change=change)
             gone = self.reference.missing(plan.record.label for plan in self.plans)
@@ -155,7 +156,7 @@ class MapsReport:
             "preprocess": preprocess_entry(preprocess),
             "settings": self.settings,
             "photos": tell_photos((o.source.key for o in self.result.outcomes), self._failed),
-            "input": _input(self.result.input),
+            "input": self._input(),
             "layers": [_layer(*layer) for layer in self._layers],
             "skipped": [
                 {"name": s.record.name, "call": s.record.call, "reason": s.reason}
@@ -227,8 +228,18 @@ class MapsReport:
             "layer": "input",
             "shape": "×".join(map(str, (preprocess.channels, *preprocess.input_size))),
             **_values(found),
-            "look": ", ".join(input_symptoms(found.health, found.mean, found.std)),
+            "look": ", ".join(self._input_look(found)),
         }
+
+    def _input(self) -> dict[str, object] | None:
+        found = self.result.input
+        if found is None:
+            return None
+        return {"stats": statistics_entry(found), "look": self._input_look(found)}
+
+    def _input_look(self, found: Statistics) -> list[str]:
+        raw = form_of(self.model.module) is Form.LIST
+        return input_symptoms(found.health, found.mean, found.std, raw=raw)
 
     @property
     def _folder(self) -> Path:
@@ -284,13 +295,6 @@ def _stats(found: Statistics) -> dict[str, object]:
         "saturated_fraction": found.saturated_fraction,
         "bound_fractions": shares,
     }
-
-
-def _input(found: Statistics | None) -> dict[str, object] | None:
-    if found is None:
-        return None
-    look = input_symptoms(found.health, found.mean, found.std)
-    return {"stats": statistics_entry(found), "look": look}
 
 
 def _row(plan: LayerPlan, found: Statistics) -> dict[str, str]:
