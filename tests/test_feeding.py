@@ -108,3 +108,12 @@ def test_what_fails_while_a_network_runs_names_it() -> None:
         raise KeyError("x")
     with pytest.raises(UsageError, match=r"^as it is$"), running("net"):
         raise UsageError("as it is")
+
+
+def test_flow_gets_the_first_frame_and_the_second() -> None:
+    frames = torch.rand(1, 3, 2, 128, 128)
+    first, second = as_arguments(get_model("raft_small", weights=None), frames)
+    assert isinstance(first, torch.Tensor)
+    assert isinstance(second, torch.Tensor)
+    assert torch.equal(first, frames[:, :, 0])
+    assert torch.equal(second, frames[:, :, 1])

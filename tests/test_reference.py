@@ -111,6 +111,7 @@ def test_other_photos_are_named_and_not_their_order() -> None:
         ({"model": "other"}, "its model is toy, and that of this run other"),
         ({"input-size": (9, 8)}, "its input-size is 8, 8, and that of this run 9, 8"),
         ({"mean": [0.25]}, "its mean is 0.5, and that of this run 0.25"),
+        ({"model-args": {"width": 2}}, "its model-args is {}, and that of this run {'width': 2}"),
     ],
 )
 def test_another_network_or_preprocessing_is_named(setting: dict[str, Any], said: str) -> None:
