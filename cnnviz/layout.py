@@ -86,9 +86,9 @@ class LayoutReader:
             if one.axes is Axes.MAPS:
                 return Layout(Axes.PAIRS, one.channels, one.grid, frames=2)
         if len(shape) < 2 or shape[0] != 1:
-            return _unknown(shape, "no batch axis of one picture in front")
+            return no_picture(shape, "no batch axis of one picture in front")
         if 0 in shape:
-            return _unknown(shape, "it is empty")
+            return no_picture(shape, "it is empty")
         if len(shape) == 2:
             return Layout(Axes.VECTOR, shape[1])
         if len(shape) == 3:
@@ -97,7 +97,7 @@ class LayoutReader:
             return self._read_maps(type_name, shape)
         if len(shape) == 5:
             return self._read_clips(type_name, shape)
-        return _unknown(shape, "more than three spatial axes")
+        return no_picture(shape, "more than three spatial axes")
 
     def _read_clips(self, type_name: str, shape: tuple[int, ...]) -> Layout:
         if any(word in type_name for word in _CHANNELS_FIRST):
@@ -107,7 +107,7 @@ class LayoutReader:
                 return maps_layout(shape, Axes.CLIPS)
             if self._is_grid(shape[2:4]):
                 return maps_layout(shape, Axes.CLIPS_LAST)
-        return _unknown(shape, "no telling which axes are time, rows and columns")
+        return no_picture(shape, "no telling which axes are time, rows and columns")
 
     def _read_tokens(self, shape: tuple[int, ...]) -> Layout:
         _, count, channels = shape
@@ -116,7 +116,7 @@ class LayoutReader:
                 return Layout(Axes.TOKENS, channels, (rows, columns))
             if rows * columns == count - 1:
                 return Layout(Axes.CLASS_TOKEN, channels, (rows, columns))
-        return _unknown(shape, f"no layer before has a grid of {count} positions")
+        return no_picture(shape, f"no layer before has a grid of {count} positions")
 
     def _read_maps(self, type_name: str, shape: tuple[int, ...]) -> Layout:
         first, last = maps_layout(shape, Axes.MAPS), maps_layout(shape, Axes.MAPS_LAST)
@@ -124,16 +124,16 @@ class LayoutReader:
             return first
         if type_name in _CHANNELS_LAST:
             # Attention inside windows has (windows, positions) here, which is no picture.
-            return last if self._is_grid(shape[1:3]) else _unknown(shape, "tokens in windows")
+            return last if self._is_grid(shape[1:3]) else no_picture(shape, "tokens in windows")
         if len(set(shape[1:])) == 1 and (type_name == "Permute" or self._has_channels_last()):
-            return _unknown(shape, "as many channels as rows and columns, in either order")
+            return no_picture(shape, "as many channels as rows and columns, in either order")
         if shape in self._by_shape:
             return self._by_shape[shape]
         if self._is_grid(shape[2:]):
             return first
         if self._is_grid(shape[1:3]):
             return last
-        return _unknown(shape, "no telling which axes are rows and columns")
+        return no_picture(shape, "no telling which axes are rows and columns")
 
     def _has_channels_last(self) -> bool:
         return any(layout.axes is Axes.MAPS_LAST for layout in self._by_shape.values())
@@ -155,5 +155,11 @@ def maps_layout(shape: tuple[int, ...], axes: Axes) -> Layout:
     return Layout(axes, channels, (rows, columns), frames=frames[0] if frames else None)
 
 
-def _unknown(shape: tuple[int, ...], why: str) -> Layout:
+def no_picture(shape: tuple[int, ...], why: str) -> Layout:
+    """Return the layout of an output of which it is known that, or not known how, it is looked at.
+
+    Args:
+        shape: The output's shape.
+        why: What no picture can be made of, or what is not known.
+    """
     return Layout(None, reason=f"output {'x'.join(map(str, shape))} is not a picture: {why}")

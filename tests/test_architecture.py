@@ -19,8 +19,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "selection", "shared", "files", "ranks", "config", "catalog", "checks", "symptoms",
         "reference", "peaks", "layout", "images", "preprocess", "overrides", "classes", "clips",
-        "receptive_field", "receptive_field.taps", "receptive_field.algebra",
-        "receptive_field.field",
+        "receptive_field", "receptive_field.taps", "receptive_field.span",
+        "receptive_field.algebra", "receptive_field.field", "receptive_field.views",
+        "receptive_field.meeting",
     ),
     (
         "render", "render.palette", "render.scale", "render.text", "render.canvas", "render.png",

@@ -3,8 +3,7 @@
 Everything is per spatial axis. Along one axis, each output of an operator reads some positions of
 its input, its *taps*. Following taps back to the network's input gives two answers:
 
-- the `Span` is the theoretical field, as if the input went on forever: unit `i` reads the pixels
-  `step*i + low` to `step*i + high`;
+- the `Span` is the theoretical field, as if the input went on forever;
 - the bounds are what unit `i` of this map really reads, where padding, floor division and crops
   cut the field: exact at the border too.
 
@@ -12,63 +11,20 @@ See Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Net
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, reduce
-from math import ceil, floor
+from operator import or_
 
 import numpy as np
 
-from cnnviz.receptive_field.taps import Exact, Indices, Taps, window
+from cnnviz.receptive_field.span import Span
+from cnnviz.receptive_field.taps import Digits, Exact, Indices, Taps, renumbering, spread, window
 
 Pairs = tuple[tuple[int, int], ...]
 
 # First and last pixel of a unit that reads nothing but padding.
 NO_FIRST, NO_LAST = int(np.iinfo(np.int64).max), -1
-
-
-@dataclass(frozen=True)
-class Span:
-    """Unit i reads the input pixels step*i + low to step*i + high, both included.
-
-    Attributes:
-        step: Input pixels from one unit to the next; negative in a mirrored map.
-        low: First pixel that unit 0 reads; negative inside the padding.
-        high: Last pixel that unit 0 reads.
-        aligned: False where branches of different steps met; the span is then a hull.
-    """
-
-    step: Exact
-    low: Exact
-    high: Exact
-    aligned: bool = True
-
-    @property
-    def size(self) -> int:
-        """Pixels from the first to the last that a unit reads, for the units that read most."""
-        if isinstance(self.step, int):
-            return floor(self.high) - ceil(self.low) + 1
-        # After upsampling the pixels of a unit depend on its phase; the pattern then repeats.
-        phases = (self.step * i for i in range(self.step.denominator))
-        return max(floor(at + self.high) - ceil(at + self.low) for at in phases) + 1
-
-    def through(self, taps: "Taps") -> "Span":
-        """Return the span after an operator."""
-        ends = (self.step * taps.low, self.step * taps.high)
-        low, high = self.low + min(ends), self.high + max(ends)
-        return Span(self.step * taps.ratio, low, high, self.aligned)
-
-    def union(self, other: "Span", count: int) -> "Span":
-        """Return the hull of two branches that meet in a map of `count` units along this axis."""
-        if self == other:
-            return self
-        # A single unit has no next one: its step says nothing.
-        step = self.step if self.step**2 >= other.step**2 else other.step
-        aligned = self.aligned and other.aligned and (self.step == other.step or count == 1)
-        drifts = [(span, (span.step - step) * (count - 1)) for span in (self, other)]
-        low = min(span.low + min(drift, 0) for span, drift in drifts)
-        high = max(span.high + max(drift, 0) for span, drift in drifts)
-        return Span(step, low, high, aligned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +38,15 @@ class Reads:
         span: The theoretical field.
         first: (units,) the first pixel that each unit really reads; NO_FIRST where it reads none.
         last: (units,) the last pixel; NO_LAST where it reads none.
+        pixels: (units,) the pixels that each unit reads, as the bits of a number, where it may read
+            both ends and nothing between, as windows do that run on from the end to the beginning;
+            empty where all units read from the first to the last.
     """
 
     span: Span
     first: Indices
     last: Indices
+    pixels: tuple[int, ...] = ()
     _after: dict[object, "Reads"] = field(default_factory=dict, repr=False)
 
     def through(self, taps: Taps) -> "Reads":
@@ -96,7 +56,14 @@ class Reads:
             place = np.where(inside, taps.table, 0)
             first = np.where(inside, self.first[place], NO_FIRST).min(axis=1, initial=NO_FIRST)
             last = np.where(inside, self.last[place], NO_LAST).max(axis=1, initial=NO_LAST)
-            self._after[taps] = Reads(self.span.through(taps), first, last)
+            pixels: list[int] = []
+            if taps.wraps or self.pixels:
+                rows = zip(place.tolist(), inside.tolist(), strict=True)
+                pixels = [
+                    reduce(or_, (self._bits[at] for at, real in zip(*row, strict=True) if real), 0)
+                    for row in rows
+                ]
+            self._after[taps] = _with_pixels(self.span.through(taps), first, last, pixels)
         return self._after[taps]
 
     def union(self, other: "Reads") -> "Reads":
@@ -105,9 +72,29 @@ class Reads:
             return self
         if other not in self._after:
             span = self.span.union(other.span, len(self.first))
-            first = np.minimum(self.first, other.first)
-            self._after[other] = Reads(span, first, np.maximum(self.last, other.last))
+            first, last = np.minimum(self.first, other.first), np.maximum(self.last, other.last)
+            pixels: list[int] = []
+            if self.pixels or other.pixels:
+                pixels = list(map(or_, self._bits, other._bits))
+            self._after[other] = _with_pixels(span, first, last, pixels)
         return self._after[other]
+
+    @cached_property
+    def _bits(self) -> tuple[int, ...]:
+        """The pixels that each unit reads, also where all from the first to the last are read."""
+        if self.pixels:
+            return self.pixels
+        return tuple(0 if b == NO_LAST else (2 << b) - (1 << a) for a, b in self.pairs)
+
+    def at(self, places: Indices, span: Span) -> "Reads":
+        """Return what units read that each read what a unit of these reads.
+
+        Args:
+            places: (units,) which one.
+            span: The theoretical field.
+        """
+        pixels = tuple(self.pixels[place] for place in places.tolist()) if self.pixels else ()
+        return Reads(span, self.first[places], self.last[places], pixels)
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -132,10 +119,24 @@ class Reads:
         """Return whether each unit really reads no more than that of the other."""
         return bool((self.first >= other.first).all() and (self.last <= other.last).all())
 
-    @cached_property
-    def reach(self) -> int:
-        """The last pixel to which a unit reads that reads from the first on."""
-        return int(self.last[self.first <= 0].max(initial=NO_LAST))
+    def covers(self, pixels: int) -> bool:
+        """Return whether some unit reads all of the input's pixels."""
+        if self.pixels:
+            return any(bits.bit_count() == pixels for bits in self.pixels)
+        return bool(self.last[self.first <= 0].max(initial=NO_LAST) >= pixels - 1)
+
+
+def _with_pixels(span: Span, first: Indices, last: Indices, pixels: Sequence[int]) -> Reads:
+    """Return reads that keep the pixels of their units only where first and last do not tell."""
+    if pixels:
+        some = last != NO_LAST
+        counts = np.array([bits.bit_count() for bits in pixels])
+        gapless = (counts == last - first + 1)[some].all()
+        # Units beside one another are merged by what comes after.
+        in_order = (np.diff(first[some]) >= 0).all() and (np.diff(last[some]) >= 0).all()
+        if not (gapless and in_order):
+            return Reads(span, first, last, tuple(pixels))
+    return Reads(span, first, last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,15 +184,38 @@ class Axis:
         return self.read(window(1, len(self), 1, 0, 1))
 
     def covers(self, pixels: int) -> bool:
-        """Return whether some unit reads from the first to the last of the input's pixels."""
-        return self.reads.reach >= pixels - 1
+        """Return whether some unit reads all of the input's pixels."""
+        return self.reads.covers(pixels)
 
 
 def repeated(axis: Axis, count: int) -> Axis:
     """Return the axis of `count` units that all read what one unit reads."""
-    span = Span(axis.span.step, axis.span.low, axis.span.high, aligned=False)
-    first, last = axis.first.repeat(count), axis.last.repeat(count)
-    return Axis(axis.of, Reads(span, first, last))
+    span, places = replace(axis.span, aligned=False), np.zeros(count, dtype=np.int64)
+    return Axis(axis.of, axis.reads.at(places, span))
+
+
+def renumbered(axis: Axis, count: int, digits: Digits, step: Exact) -> Axis:
+    """Return the axis of units that each read what a unit of another axis reads.
+
+    Args:
+        axis: The other axis.
+        count: How many units there are.
+        digits: Which unit of `axis` each of them reads, by the digits of its number.
+        step: What is said to lead from one unit to the next where no span tells.
+    """
+    places, turn = renumbering(count, digits), count // len(axis)
+    if np.array_equal(places, np.arange(count) // turn):
+        return axis if turn == 1 else axis.read(spread(len(axis), turn))
+    return _picked(axis, places, step)
+
+
+def _picked(axis: Axis, places: Indices, step: Exact) -> Axis:
+    # No span tells where they look; this one is as wide as what the widest reads.
+    first, last = axis.first[places], axis.last[places]
+    some = last != NO_LAST
+    low = int(first[some][0]) if some.any() else 0
+    width = int((last - first)[some].max(initial=0))
+    return Axis(axis.of, axis.reads.at(places, Span(step, low, low + width, aligned=False)))
 
 
 def input_axis(of: int, pixels: int) -> Axis:
@@ -210,24 +234,30 @@ def joined(parts: Sequence[Axis | int]) -> Axis:
     spans: list[Span] = []
     first: list[Indices] = []
     last: list[Indices] = []
+    pixels: list[int] = []
     place, of = 0, 0
     for part in parts:
         if isinstance(part, int):
             first.append(np.full(part, NO_FIRST))
             last.append(np.full(part, NO_LAST))
+            pixels += [0] * part
             place += part
             continue
-        shift, of = part.span.step * place, part.of
-        low, high = part.span.low - shift, part.span.high - shift
-        spans.append(Span(part.span.step, low, high, part.span.aligned))
+        of = part.of
+        spans.append(part.span.through(window(1, 1, 1, place, 1)))
         first.append(part.first)
         last.append(part.last)
+        pixels += part.reads._bits
         place += len(part)
     span = reduce(lambda one, other: one.union(other, total), spans)
     # Maps side by side are several: no span tells where a unit of any of them looks.
-    aligned = span.aligned and all((one.low, one.high) == (span.low, span.high) for one in spans)
-    span = Span(span.step, span.low, span.high, aligned)
-    return Axis(of, Reads(span, np.concatenate(first), np.concatenate(last)))
+    alike = all(
+        (one.low, one.high, one.phases) == (span.low, span.high, span.phases) for one in spans
+    )
+    span = replace(span, aligned=span.aligned and alike)
+    kept = any(not isinstance(part, int) and part.reads.pixels for part in parts)
+    ends = np.concatenate(first), np.concatenate(last)
+    return Axis(of, _with_pixels(span, *ends, pixels if kept else ()))
 
 
 @dataclass(frozen=True)
@@ -356,7 +386,7 @@ def receptive_field(
     return ReceptiveField(
         size=(rows.span.size, columns.span.size),
         stride=(Fraction(rows.span.step), Fraction(columns.span.step)),
-        start=(ceil(rows.span.low), ceil(columns.span.low)),
+        start=(rows.span.start, columns.span.start),
         is_global=all(whole),
         aligned=all(span.aligned for span in spans),
         branches=tuple(
@@ -368,7 +398,7 @@ def receptive_field(
 
 
 def _time_field(span: Span) -> TimeField:
-    return TimeField(span.size, Fraction(span.step), ceil(span.low))
+    return TimeField(span.size, Fraction(span.step), span.start)
 
 
 def _besides(context: Sequence[Axis], of: int) -> tuple[int, int] | None:

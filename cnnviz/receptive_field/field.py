@@ -2,6 +2,9 @@
 
 A dimension is a row of atoms, because a view may merge rows and columns into one, and a later
 view take them apart again. An atom is spatial (it has an `Axis`) or not.
+
+Attention in windows splits rows too: a window's number, and a place in it, are two digits of the
+number of a row. An atom may be such a digit, and its axis is then that of the whole number.
 """
 
 from collections.abc import Sequence
@@ -9,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
 
-from cnnviz.receptive_field.algebra import Axis
-from cnnviz.receptive_field.taps import Taps
+from cnnviz.receptive_field.algebra import Axis, renumbered
+from cnnviz.receptive_field.taps import Taps, folded
 
 
 class UnknownFieldError(Exception):
@@ -24,10 +27,32 @@ class Atom:
     Attributes:
         size: Its length.
         axis: What its units read along one axis of the input; None where it is not spatial.
+        weight: Units of the axis from one element to the next: 1, but in a digit of its number.
     """
 
     size: int
     axis: Axis | None = None
+    weight: int = 1
+
+    @property
+    def is_digit(self) -> bool:
+        """Whether it is only a part of its axis, of which other atoms are the rest."""
+        return self.axis is not None and self.axis.reads.first.size != self.size
+
+    def split(self, size: int) -> tuple["Atom", "Atom"]:
+        """Return the atom as two, the first of them of `size` elements."""
+        rest = self.size // size
+        if self.axis is None:
+            return Atom(size), Atom(rest)
+        return Atom(size, self.axis, self.weight * rest), Atom(rest, self.axis, self.weight)
+
+    def with_inner(self, inner: "Atom") -> "Atom | None":
+        """Return this and another atom as one; None where that is none."""
+        if self.axis is not inner.axis:
+            return None
+        if self.axis is not None and self.weight != inner.weight * inner.size:
+            return None
+        return Atom(self.size * inner.size, inner.axis, inner.weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +77,19 @@ class Dim:
         """The axes of its spatial atoms."""
         return tuple(atom.axis for atom in self.atoms if atom.axis is not None)
 
+    @cached_property
+    def has_digits(self) -> bool:
+        """Whether rows, columns or frames are here only in part."""
+        return any(atom.is_digit for atom in self.atoms)
+
 
 @dataclass(frozen=True, eq=False)
 class Field:
     """What the elements of a tensor read of the input.
 
     Attributes:
-        dims: One entry per dimension.
+        dims: One entry per dimension; at most one axis of rows, of columns and of frames, in one
+            atom or in digits.
         context: Axes of length 1, at most one of rows, columns and frames: what elements read
             besides what their place says, as after attention or squeeze-and-excitation. An
             element whose place reads nothing, such as padding, does not read it either.
@@ -82,10 +113,23 @@ class Field:
         """Whether any element reads the input: false for weights and constants."""
         return bool(self.context or self.unknown) or any(dim.axes for dim in self.dims)
 
+    @cached_property
+    def places(self) -> dict[int, dict[tuple[int, int], Atom]]:
+        """The atoms of rows (0), columns (1) and frames (2), by dimension and place in it."""
+        found: dict[int, dict[tuple[int, int], Atom]] = {}
+        for i, dim in enumerate(self.dims):
+            for j, atom in enumerate(dim.atoms):
+                if atom.axis is not None:
+                    found.setdefault(atom.axis.of, {})[i, j] = atom
+        return found
+
     def axis(self, dim: int) -> Axis | None:
-        """Return the axis of a dimension that is rows, or columns, and nothing else."""
-        atoms = self.dims[dim].atoms
-        return atoms[0].axis if len(atoms) == 1 and not self.dims[dim].front else None
+        """Return the axis of a dimension that is all rows, or all columns, and nothing else."""
+        entry = self.dims[dim]
+        if len(entry.atoms) != 1:
+            return _axis_in_steps(entry)
+        (atom,) = entry.atoms
+        return None if entry.front or atom.is_digit else atom.axis
 
     def with_axis(self, dim: int, axis: Axis) -> "Field":
         """Return the field with another axis in one dimension."""
@@ -106,6 +150,8 @@ class Field:
                 shape = self.with_axis(dim, read).shape
                 return Field(plain(shape).dims, unknown=self.unknown)
             return self.with_axis(dim, read)
+        if self.dims[dim].has_digits:
+            raise UnknownFieldError("a window over rows or columns that a view has split")
         if self.dims[dim].axes:
             raise UnknownFieldError("a window over merged rows and columns")
         inside = (taps.table >= 0) & (taps.table < self.dims[dim].size)
@@ -121,15 +167,36 @@ class Field:
     def mixed(self, dims: Sequence[int]) -> "Field":
         """Return the field after an operator that lets all elements along `dims` see each other.
 
-        The dimensions stay, but are no longer places: what they read becomes context.
+        The dimensions stay, but are no longer places: what they read becomes context. Where only
+        a digit is mixed, the other digits become an axis of their own, such as one of windows.
         """
         field = self
         for dim in dims:
+            while any(atom.is_digit for atom in field.dims[dim].atoms):
+                field = field._without_digit(dim)
             entry = field.dims[dim]
             context = merge_context((*field.context, *(axis.whole() for axis in entry.axes)))
             plain = Dim((Atom(entry.size),))
             field = Field(field.with_dim(dim, plain).dims, context, field.unknown)
         return field
+
+    def _without_digit(self, dim: int) -> "Field":
+        """Return the field after all elements along the first digit of `dim` saw each other."""
+        digit = next(atom for atom in self.dims[dim].atoms if atom.is_digit)
+        axis = digit.axis
+        assert axis is not None
+        read = axis.read(folded(len(axis), digit.size, digit.weight))
+
+        def renamed(atom: Atom) -> Atom:
+            if atom.axis is not axis:
+                return atom
+            if atom is digit:
+                return Atom(atom.size)
+            above = atom.weight > digit.weight
+            return Atom(atom.size, read, atom.weight // (digit.size if above else 1))
+
+        dims = [Dim(tuple(map(renamed, entry.atoms)), entry.front) for entry in self.dims]
+        return Field(tuple(dims), self.context, self.unknown)
 
     def reduced(self, dims: Sequence[int], *, keep: bool) -> "Field":
         """Return the field after a reduction over `dims`, kept with length 1 or dropped.
@@ -150,6 +217,27 @@ class Field:
         return Field(kept, field.context, field.unknown)
 
 
+def branches(field: Field) -> tuple[Field, ...]:
+    """Return the field and those beside it, each on its own."""
+    if not field.beside:
+        return (field,)
+    return (Field(field.dims, field.context, field.unknown), *field.beside)
+
+
+def _axis_in_steps(dim: Dim) -> Axis | None:
+    """Return the axis of a dimension of rows and of elements that read the same, in any order."""
+    if dim.front or len(set(dim.axes)) != 1:
+        return None
+    axis = dim.axes[0]
+    if prod(atom.size for atom in dim.atoms if atom.axis) < len(axis):
+        return None
+    weight, digits = dim.size, []
+    for atom in dim.atoms:
+        weight //= atom.size
+        digits += [(weight, atom.size, atom.weight)] if atom.axis else []
+    return renumbered(axis, dim.size, tuple(digits), axis.span.step)
+
+
 @lru_cache(maxsize=256)
 def plain(shape: tuple[int, ...]) -> Field:
     """Return the field of a tensor that reads nothing of the input."""
@@ -167,167 +255,3 @@ def merge_context(axes: Sequence[Axis]) -> tuple[Axis, ...]:
     for axis in axes:
         merged[axis.of] = merged[axis.of].union(axis) if axis.of in merged else axis
     return tuple(merged[of] for of in sorted(merged))
-
-
-def met(fields: Sequence[Field], shape: tuple[int, ...]) -> Field:
-    """Return the field where operands meet element by element, broadcast to `shape`."""
-    unknown = next((field.unknown for field in fields if field.unknown), None)
-    if unknown:
-        return Field(plain(shape).dims, unknown=unknown)
-    return united([_broadcast(field, shape) for field in fields] or [plain(shape)])
-
-
-def _broadcast(field: Field, shape: tuple[int, ...]) -> Field:
-    if field.shape == shape:
-        return field
-    dims, context = list(plain(shape).dims), field.context
-    for i, dim in enumerate(field.dims, start=len(shape) - len(field.dims)):
-        if dim.size == dims[i].size:
-            dims[i] = dim
-        elif dim.axes:
-            # One unit is broadcast along the places of the other operand.
-            context = merge_context((*context, *(axis.whole() for axis in dim.axes)))
-    return Field(tuple(dims), context, field.unknown)
-
-
-def united(fields: Sequence[Field]) -> Field:
-    """Return the field of elements that read what all of these, of one shape, read.
-
-    Raises:
-        UnknownFieldError: If their rows and columns are ordered differently, or if too many of
-            them read nothing at some places, each at others.
-    """
-    if len(fields) == 1:
-        return fields[0]
-    kept: list[Field] = []
-    for field in (branch for several in fields for branch in branches(several)):
-        for i, other in enumerate(kept):
-            pairs = list(zip(other.dims, field.dims, strict=True))
-            shared = [pair for one, two in pairs for pair in _shared(one, two)]
-            if _told_by_axes(shared) and _told_by_context(other, field):
-                dims = tuple(_union(one, two) for one, two in pairs)
-                context = merge_context((*other.context, *field.context))
-                kept[i] = Field(dims, context, other.unknown or field.unknown)
-                break
-        else:
-            kept.append(field)
-    if len(kept) > _MOST_BRANCHES:
-        raise UnknownFieldError("many branches meet of which each reads nothing at some places")
-    first, *rest = kept
-    return Field(first.dims, first.context, first.unknown, tuple(rest)) if rest else first
-
-
-_MOST_BRANCHES = 16
-
-
-def branches(field: Field) -> tuple[Field, ...]:
-    """Return the field and those beside it, each on its own."""
-    if not field.beside:
-        return (field,)
-    return (Field(field.dims, field.context, field.unknown), *field.beside)
-
-
-def _shared(one: Dim, other: Dim) -> list[tuple[Axis, Axis]]:
-    """Return the axes of two dimensions that meet, in pairs."""
-    if not one.axes or not other.axes:
-        return []
-    alike = [(a.size, a.axis and a.axis.of) for a in one.atoms] == [
-        (a.size, a.axis and a.axis.of) for a in other.atoms
-    ]
-    if not alike or one.front != other.front:
-        raise UnknownFieldError("operands whose rows and columns are ordered differently meet")
-    return list(zip(one.axes, other.axes, strict=True))
-
-
-def _told_by_axes(pairs: Sequence[tuple[Axis, Axis]]) -> bool:
-    """Return whether the hull of rows, and that of columns, tell what a unit reads of both.
-
-    They do not where one branch reads nothing at some columns: there, its rows do not count.
-    """
-    differing = [(a.reads, b.reads) for a, b in pairs if a.reads is not b.reads]
-    return (
-        all(a.everywhere and b.everywhere for a, b in differing)
-        or sum(not a.same(b) for a, b in differing) <= 1
-        or all(a.within(b) for a, b in differing)
-        or all(b.within(a) for a, b in differing)
-    )
-
-
-def _told_by_context(one: Field, other: Field) -> bool:
-    """Return whether one context tells what elements read of both besides their places."""
-    contexts = [[(axis.of, axis.reads.pairs) for axis in field.context] for field in (one, other)]
-    axes = [axis for field in (one, other) for dim in field.dims for axis in dim.axes]
-    return contexts[0] == contexts[1] or all(axis.reads.everywhere for axis in axes)
-
-
-def _union(one: Dim, other: Dim) -> Dim:
-    if one is other or not other.axes:
-        return one
-    if not one.axes:
-        return other
-    pairs = zip(one.atoms, other.atoms, strict=True)
-    return Dim(tuple(_union_atom(a, b) for a, b in pairs), one.front)
-
-
-def _union_atom(one: Atom, other: Atom) -> Atom:
-    if one.axis is None or other.axis is None:
-        return Atom(one.size)
-    # The common case of a residual: both came from one tensor, untouched.
-    return one if one.axis is other.axis else Atom(one.size, one.axis.union(other.axis))
-
-
-def viewed(field: Field, shape: Sequence[int]) -> Field:
-    """Return the field after a view in row-major order.
-
-    Raises:
-        UnknownFieldError: If rows, columns, or tokens behind a class token are split.
-    """
-    if field.shape == tuple(shape):
-        return field
-    # A single unit is in no dimension for certain any more: what it reads becomes context.
-    atoms = [atom for dim in field.dims for atom in dim.atoms]
-    lone = [atom.axis for atom in atoms if atom.axis is not None and atom.size == 1]
-    parts = _parts(field.dims)
-    dims = tuple(_take(parts, size) for size in shape)
-    return Field(dims, merge_context((*field.context, *lone)), field.unknown)
-
-
-def _parts(dims: Sequence[Dim]) -> list[Dim]:
-    """Return the dimensions as pieces that a view may move, each a single atom or opaque."""
-    parts: list[Dim] = []
-    for dim in dims:
-        if dim.front:
-            parts.append(dim)
-            continue
-        for atom in dim.atoms:
-            if atom.size == 1:
-                continue
-            before = parts[-1] if parts else None
-            if atom.axis is None and before and not before.axes and not before.front:
-                parts[-1] = Dim((Atom(before.size * atom.size),))
-            else:
-                parts.append(Dim((atom,)))
-    return parts
-
-
-def _take(parts: list[Dim], size: int) -> Dim:
-    """Return a dimension of `size` from the front of `parts`, which it is taken from."""
-    taken: list[Atom] = []
-    while size > 1:
-        if not parts:
-            raise UnknownFieldError("a view changes the number of elements")
-        part = parts.pop(0)
-        if part.front:
-            if taken or part.size != size:
-                raise UnknownFieldError("a view splits tokens that stand behind a class token")
-            return part
-        if size % part.size == 0:
-            taken.extend(part.atoms)
-            size //= part.size
-        elif not part.axes and part.size % size == 0:
-            taken.append(Atom(size))
-            parts.insert(0, Dim((Atom(part.size // size),)))
-            size = 1
-        else:
-            raise UnknownFieldError("a view splits rows or columns, as windows do")
-    return Dim(tuple(taken))

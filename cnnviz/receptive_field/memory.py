@@ -13,10 +13,11 @@ from cnnviz.receptive_field.field import (
     Dim,
     Field,
     UnknownFieldError,
+    branches,
     plain,
-    united,
     unknown_field,
 )
+from cnnviz.receptive_field.meeting import united
 from cnnviz.receptive_field.operands import Arguments
 
 
@@ -137,11 +138,12 @@ def _put_back(view: _View, before: Field, part: Field, added: bool) -> Field:
     if before.unknown or part.unknown:
         return unknown_field(shape, before.unknown or part.unknown or "")
     # What is added to is still read; what is replaced is not, and no rule follows that.
-    if (before.reads_input and not added) or before.beside or part.beside:
+    if before.reads_input and not added:
         return unknown_field(shape, _TAINTED)
     try:
-        placed = PUT_BACK[view.operator](before, part, view.arguments)
-        return united([before, placed]) if before.reads_input else placed
+        rule = PUT_BACK[view.operator]
+        placed = [rule(before, branch, view.arguments) for branch in branches(part)]
+        return united([before, *placed] if before.reads_input else placed)
     except UnknownFieldError as why:
         return unknown_field(shape, str(why))
 
@@ -167,7 +169,9 @@ def _put_back_slice(base: Field, part: Field, arguments: Arguments) -> Field:
         return part.with_axis(dim, joined([start, axis, behind]))
     if not entry.axes:
         return part.with_dim(dim, Dim((Atom(before.size),)))
-    if behind or entry.front or (base.reads_input and before.front != start):
+    fronts = {branch.dims[dim].front for branch in branches(base) if branch.dims[dim].axes}
+    moved = base.reads_input and fronts != {start}
+    if behind or entry.front or entry.has_digits or moved:
         raise UnknownFieldError("some of the tokens are written to")
     return part.with_dim(dim, Dim(entry.atoms, front=start))
 
@@ -176,7 +180,7 @@ def _put_back_select(base: Field, part: Field, arguments: Arguments) -> Field:
     """Return the field of a tensor after one element of a dimension was written to."""
     place = arguments.get("dim", 0) % len(base.dims)
     entry = base.dims[place]
-    if entry.axes:
+    if any(branch.dims[place].axes for branch in branches(base)):
         raise UnknownFieldError("one row, column or token is written to")
     dims = (*part.dims[:place], Dim((Atom(entry.size),)), *part.dims[place:])
     return Field(dims, part.context)

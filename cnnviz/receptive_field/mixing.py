@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnnviz.receptive_field.field import Field, merge_context, met, plain, united
+from cnnviz.receptive_field.field import Atom, Dim, Field, merge_context
+from cnnviz.receptive_field.meeting import met, united
 from cnnviz.receptive_field.operands import Arguments, Shape
 from cnnviz.receptive_field.taps import listed
 
@@ -67,33 +68,34 @@ def group_norm(arguments: Arguments, shape: Shape) -> Field:
 
 def _normalized(field: Field, dims: Sequence[int]) -> Field:
     """The element itself and, through mean and variance, all others along `dims`."""
-    if not all(axis.reads.everywhere for dim in field.dims for axis in dim.axes):
+    seen = [axis for dim in dims for axis in field.dims[dim].axes]
+    if not seen:
+        return field
+    everywhere = all(axis.reads.everywhere for dim in field.dims for axis in dim.axes)
+    if not everywhere or any(field.dims[dim].has_digits for dim in dims):
         # Where a place reads nothing, its mean and variance still do.
         return united([field, field.mixed(dims)])
-    axes = (axis.whole() for dim in dims for axis in field.dims[dim].axes)
-    return Field(field.dims, merge_context((*field.context, *axes)), field.unknown)
+    context = merge_context((*field.context, *(axis.whole() for axis in seen)))
+    return Field(field.dims, context, field.unknown)
 
 
 def matrix_product(arguments: Arguments, shape: Shape) -> Field:
     """Rows of one matrix with columns of another: the dimension between them is seen whole."""
-    factors: list[Field] = [arguments[n] for n in _FACTORS if n in arguments]
-    first, second = factors
-    left = first.mixed([-1])
-    right = second.mixed([-2])
-    context = merge_context((*left.context, *right.context))
-    unknown = left.unknown or right.unknown
-    if unknown:
-        return Field(plain(shape).dims, context, unknown)
-    lead = met([_without_last(left), _without_last(right)], shape[:-2]) if len(shape) > 2 else None
-    dims = (*(lead.dims if lead else ()), left.dims[-2], right.dims[-1])
-    return Field(dims, context)
+    first, second = (arguments[name] for name in _FACTORS if name in arguments)
+    seen = []
+    if first.reads_input:
+        seen.append(first.mixed([-1]).with_dim(-1, _all_alike(shape[-1])))
+    if second.reads_input:
+        seen.append(second.mixed([-2]).with_dim(-2, _all_alike(shape[-2])))
+    return met(seen, shape)
+
+
+def _all_alike(size: int) -> Dim:
+    """Return a dimension whose elements all read the same."""
+    return Dim((Atom(size),))
 
 
 _FACTORS = ("self", "mat1", "batch1", "mat2", "batch2")
-
-
-def _without_last(field: Field) -> Field:
-    return Field(field.dims[:-2], (), field.unknown)
 
 
 def added_product(arguments: Arguments, shape: Shape) -> Field:
@@ -110,10 +112,12 @@ def quantized_linear(arguments: Arguments, shape: Shape) -> Field:
 
 def attention(arguments: Arguments, shape: Shape) -> Field:
     """Every query sees all keys and values."""
-    fields: list[Field] = [arguments[name] for name in ("query", "key", "value")]
-    query, key, value = fields
-    seen = key.mixed([-2, -1]).context + value.mixed([-2]).context
-    query = query.mixed([-1])
-    unknown = query.unknown or key.unknown or value.unknown
-    dims = (*query.dims[:-1], value.dims[-1])
-    return Field(dims, merge_context((*query.context, *seen)), unknown)
+    query, key, value = (arguments[name] for name in ("query", "key", "value"))
+    queries, channels = _all_alike(query.shape[-2]), _all_alike(value.shape[-1])
+    seen = [
+        query.mixed([-1]).with_dim(-1, channels),
+        key.mixed([-2, -1]).with_dim(-2, queries).with_dim(-1, channels),
+        value.mixed([-2]).with_dim(-2, queries),
+    ]
+    told = [field for field in seen if field.reads_input]
+    return met(told, (*query.shape[:-1], value.shape[-1]))

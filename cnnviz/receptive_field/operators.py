@@ -10,7 +10,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils.flop_counter import flop_registry
 
-from cnnviz.receptive_field.field import Field, UnknownFieldError, plain, united, unknown_field
+from cnnviz.receptive_field.field import Field, UnknownFieldError, plain, unknown_field
+from cnnviz.receptive_field.meeting import united
 from cnnviz.receptive_field.operands import Arguments, Rule, one_branch
 from cnnviz.receptive_field.rules import CONSTANT, PACKED, PICKED, RULES, pointwise
 

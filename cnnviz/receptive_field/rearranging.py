@@ -11,13 +11,12 @@ from cnnviz.receptive_field.field import (
     Field,
     UnknownFieldError,
     merge_context,
-    met,
     plain,
-    united,
-    viewed,
 )
+from cnnviz.receptive_field.meeting import met, united
 from cnnviz.receptive_field.operands import Arguments, Shape
-from cnnviz.receptive_field.taps import Taps, window
+from cnnviz.receptive_field.taps import Taps, rolled, window
+from cnnviz.receptive_field.views import viewed
 
 
 def view(arguments: Arguments, shape: Shape) -> Field:
@@ -129,6 +128,8 @@ def concatenation(arguments: Arguments, shape: Shape) -> Field:
     pure = all(axis or not e.axes for axis, e in zip(axes, entries, strict=True))
     if pure and len({axis.of for axis in axes if axis}) == 1:
         return united(_behind_one_another(fields, dim))
+    if any(entry.has_digits for entry in entries):
+        raise UnknownFieldError("tokens of windows are put behind others")
     if len(entries) == 2 and not entries[0].axes and not entries[1].front:
         others = [field.with_dim(dim, Dim(())) for field in fields]
         result = met(others, tuple(1 if i == dim else size for i, size in enumerate(shape)))
@@ -147,7 +148,7 @@ def _behind_one_another(fields: Sequence[Field], dim: int) -> list[Field]:
         if isinstance(part, Axis):
             alone = joined([p if j == i else fields[j].dims[dim].size for j, p in enumerate(parts)])
             # Maps side by side are several: one span for all, which says so.
-            reads = Reads(whole.span, alone.first, alone.last)
+            reads = Reads(whole.span, alone.first, alone.last, alone.reads.pixels)
             placed.append(field.with_axis(dim, Axis(part.of, reads)))
     return placed
 
@@ -186,14 +187,7 @@ def roll(arguments: Arguments, shape: Shape) -> Field:
     if not arguments["dims"]:
         raise UnknownFieldError("all elements in one row are rolled")
     for shift, dim in zip(arguments["shifts"], arguments["dims"], strict=True):
-        behind = shape[dim] - shift % shape[dim]
-        if behind == shape[dim]:
-            continue
-        parts = [
-            field.read(dim, window(count, 1, 1, -start, 1))
-            for start, count in ((behind, shape[dim] - behind), (0, behind))
-        ]
-        field = concatenation({"tensors": parts, "dim": dim}, shape)
+        field = field.read(dim, rolled(shape[dim], shift))
     return field
 
 

@@ -5,7 +5,8 @@ The rules are small functions in rooms beside this one, by what operators do to 
 """
 
 from cnnviz.receptive_field import mixing, rearranging, windows
-from cnnviz.receptive_field.field import Field, met
+from cnnviz.receptive_field.field import Field
+from cnnviz.receptive_field.meeting import met
 from cnnviz.receptive_field.operands import Arguments, Rule, Shape, fields_of
 from cnnviz.receptive_field.taps import antialiased
 

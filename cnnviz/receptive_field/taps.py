@@ -13,6 +13,10 @@ Indices = NDArray[np.int64]
 # Whole numbers stay int, which Python adds and multiplies many times faster than fractions.
 Exact = int | Fraction
 
+# Of each digit of a position's number: its weight in it, how many values it has, and its weight
+# in another number.
+Digits = tuple[tuple[int, int, int], ...]
+
 
 def exact(numerator: int, denominator: int) -> Exact:
     """Return a quotient, as an int where it is whole."""
@@ -29,12 +33,17 @@ class Taps:
         table: (outputs, taps) positions; those outside of the input are padding.
         low: Output i reads from position ratio*i + low on, were there no border.
         high: To position ratio*i + high.
+        phases: (low, high) of outputs that take turns: output i has phases[i % len(phases)], and
+            `low` and `high` are their hull. Empty where all outputs are alike.
+        wraps: Whether outputs beside one another may read from both ends of the input.
     """
 
     ratio: Exact
     table: Indices
     low: Exact
     high: Exact
+    phases: tuple[tuple[Exact, Exact], ...] = ()
+    wraps: bool = False
 
 
 @lru_cache(maxsize=256)
@@ -58,6 +67,57 @@ def listed(ratio: Exact, table: Indices) -> Taps:
     drift = ratio.denominator * table - ratio.numerator * np.arange(len(table))[:, None]
     low, high = (exact(int(end), ratio.denominator) for end in (drift.min(), drift.max()))
     return Taps(ratio, table, low, high)
+
+
+@lru_cache(maxsize=64)
+def folded(inputs: int, size: int, weight: int) -> Taps:
+    """Return the taps where all positions that differ in one digit become one.
+
+    Positions are numbers of several digits, as those of rows that a view cut into windows.
+
+    Args:
+        inputs: How many positions there are.
+        size: How many values the digit has.
+        weight: Positions from one value to the next.
+    """
+    if weight == 1:
+        return window(inputs // size, size, size, 0, 1)
+    if size * weight == inputs:
+        return window(weight, size, 1, 0, weight)
+    place = np.arange(inputs).reshape(-1, size, weight)
+    return listed(size, place.swapaxes(1, 2).reshape(-1, size))
+
+
+@lru_cache(maxsize=64)
+def renumbering(count: int, digits: Digits) -> Indices:
+    """Return other numbers of `count` positions.
+
+    Args:
+        count: How many positions there are.
+        digits: Those that make up the new number.
+
+    Returns:
+        (count,) the new number of each position.
+    """
+    place = np.arange(count)
+    return sum((place // old % size * new for old, size, new in digits), np.zeros_like(place))
+
+
+@lru_cache(maxsize=64)
+def spread(inputs: int, size: int) -> Taps:
+    """Return the taps where each position is given to `size` outputs in a row."""
+    table = (np.arange(inputs * size) // size)[:, None]
+    phases = tuple((exact(-i, size), exact(-i, size)) for i in range(size))
+    return Taps(exact(1, size), table, phases[-1][0], 0, phases)
+
+
+@lru_cache(maxsize=64)
+def rolled(count: int, shift: int) -> Taps:
+    """Return the taps of positions that run on from their end to their beginning."""
+    place = np.arange(count) - shift
+    # Were there no border, nothing would run on.
+    onward = (shift + count // 2) % count - count // 2
+    return Taps(1, (place % count)[:, None], -onward, -onward, wraps=True)
 
 
 @lru_cache(maxsize=64)

@@ -109,7 +109,7 @@ def pixel_shuffle(arguments: Arguments, shape: Shape) -> Field:
     """Channels become places: each place gives r x r of them."""
     field: Field = arguments["self"]
     factor = arguments["upscale_factor"]
-    field = field.with_dim(-3, Dim((Atom(shape[-3]),)))
+    field = field.replaced(-3, shape[-3])
     for dim in (-2, -1):
         table = (np.arange(shape[dim]) // factor)[:, None]
         field = field.read(dim, listed(exact(1, factor), table))
@@ -120,7 +120,7 @@ def pixel_unshuffle(arguments: Arguments, shape: Shape) -> Field:
     """Places become channels: each place has those of r x r."""
     field: Field = arguments["self"]
     factor = arguments["downscale_factor"]
-    field = field.with_dim(-3, Dim((Atom(shape[-3]),)))
+    field = field.replaced(-3, shape[-3])
     for dim in (-2, -1):
         field = field.read(dim, window(shape[dim], factor, factor, 0, 1))
     return field

@@ -59,9 +59,31 @@ def test_a_reason_that_is_unknown_wins_over_what_it_meets() -> None:
     assert traced(lambda x: x + torch.fft.fft2(x).real)["end"].receptive_field is None
 
 
-def test_a_view_that_splits_rows_says_so() -> None:
-    reason = traced(lambda x: x.view(1, 4, 5, 2, 10).amax(3).repeat(1, 1, 2, 1))["end"].reason
-    assert reason == "aten::view: a view splits rows or columns, as windows do"
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: x.view(1, 4, 4, 25), "view: a view splits rows and columns where no row ends"),
+        (
+            lambda x: F.max_pool2d(x.view(4, 5, 2, 10), (2, 3)).view(1, 4, 3, 5),
+            "max_pool2d_with_indices: a window over rows or columns that a view has split",
+        ),
+        (
+            lambda x: x.view(1, 4, 5, 2, 10)[:, :, :, 0],
+            "select: one place of merged rows and columns is picked",
+        ),
+        (
+            lambda x: F.pad(x.view(1, 4, 50, 2).mT, (1, 1)).view(1, 4, 26, 4),
+            "constant_pad_nd: a window over rows or columns that a view has split",
+        ),
+        (
+            lambda x: torch.cat([x.new_ones(5, 1, 4), x.view(4, 5, 2, 10).permute(1, 2, 3, 0)
+                                 .reshape(5, 20, 4)], 1)[:, 1:].reshape(1, 4, 10, 10),
+            "cat: tokens of windows are put behind others",
+        ),
+    ],
+)  # fmt: skip
+def test_rows_in_parts_are_followed_as_far_as_they_go(function: Function, reason: str) -> None:
+    assert traced(function)["end"].reason == f"aten::{reason}"
 
 
 @pytest.mark.parametrize(

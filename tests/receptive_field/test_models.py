@@ -70,6 +70,7 @@ SLOW = {
     "vgg11_bn": (48, 40), "densenet121": (48, 33), "efficientnet_b0": (48, 40),
     "inception_v3": (80, 76), "convnext_tiny": (40, 48), "resnet50": (48, 40),
     "mobilenet_v2": (48, 40), "efficientnet_v2_s": (40, 33), "vit_b_32": (64, 64),
+    "swin_t": (64, 70), "swin_v2_t": (90, 64),
 }  # fmt: skip
 
 
@@ -90,7 +91,6 @@ def test_the_algebra_is_what_larger_networks_do(name: str) -> None:
     hold(name, SLOW[name])
 
 
-WINDOWS = ("swin", "maxvit")
 LEAST = [n for n in torchvision_names() if n.endswith(("_b0", "18", "11", "tiny", "121", "_400mf"))]
 
 
@@ -120,18 +120,47 @@ def test_every_convolution_and_pooling_has_a_field(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in torchvision_names() if not n.startswith(WINDOWS)])
+@pytest.mark.parametrize("name", torchvision_names())
 def test_every_convolution_and_pooling_of_all_networks_has_a_field(name: str) -> None:
     every_map_has_a_field(name)
 
 
-@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t", "maxvit_t"])
-def test_attention_in_windows_is_unknown_with_the_reason(name: str) -> None:
-    records = trace(name)
-    unknown = [r for r in records if r.receptive_field is None]
-    assert all(r.reason for r in unknown)
-    assert any("windows" in (r.reason or "") or "no rule" in (r.reason or "") for r in unknown)
-    assert records[-1].receptive_field is None
+def test_windows_have_the_sizes_that_are_counted_by_hand() -> None:
+    records = {r.label: r for r in trace("swin_t")}
+    counted = {
+        # Patches of 4 x 4 pixels in windows of 7 x 7.
+        "features.0": (4, 4, 0), "features.1.0": (28, 4, 0),
+        # Shifted windows of 7 reach into two of the windows before: from patch -7 to 6.
+        "features.1.1": (56, 4, -28),
+        # Two places that are merged may lie in two shifted windows: from patch -7 to 13.
+        "features.2": (84, 8, -28), "features.3.0": (112, 8, -28),
+    }  # fmt: skip
+    for label, (size, stride, start) in counted.items():
+        field = records[label].receptive_field
+        assert field is not None
+        assert (field.size, field.stride) == ((size, size), (stride, stride))
+        assert field.start == (start, start)
+        assert (field.aligned, field.is_global) == (True, False)
+
+
+def test_layers_inside_windows_are_no_maps_and_all_others_have_a_field() -> None:
+    for record in trace("maxvit_t"):
+        if record.grid:
+            assert record.receptive_field is not None, record.label
+        elif "attn_layer" in record.name and record.output_shape[1] > 1:
+            assert "cut" in (record.reason or ""), record.label
+            assert "cut into windows" in (record.layout.reason or ""), record.label
+
+
+def test_a_window_that_runs_on_around_the_border_is_not_the_whole_picture() -> None:
+    records = {r.label: r for r in trace("swin_t")}
+    field = records["features.1.1"].receptive_field
+    assert field is not None
+    # The last shifted window has the first three rows, too.
+    assert field.box(55, 0) == (0, 0, 224, 224)
+    assert field.box(28, 28) == (84, 84, 140, 140)
+    assert not field.is_global
+    assert records["features.5.0"].receptive_field.is_global
 
 
 def test_attention_over_all_tokens_is_global() -> None:

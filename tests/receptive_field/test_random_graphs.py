@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
 from toys import ConvEnd, compared
+from window_toys import Attention, Block, squares, whole
 
 _SMALL = st.integers(1, 3)
 CHANNELS = 4
@@ -83,6 +84,18 @@ class Excited(nn.Module):
         return x * self.fc(x.mean((2, 3), keepdim=True)).sigmoid()
 
 
+class WindowMean(nn.Module):
+    """Each place, and the mean of its window, or of the places alike in all windows."""
+
+    def __init__(self, side: int, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.side, self.dims = side, dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = squares(x, self.side)
+        return whole(x - x.mean(self.dims, keepdim=True))
+
+
 class LastNorm(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -147,6 +160,16 @@ def resizes(draw: st.DrawFn) -> nn.Module:
 
 
 @st.composite
+def windows(draw: st.DrawFn) -> nn.Module:
+    if draw(st.integers(0, 3)) == 0:
+        dims = draw(st.sampled_from([(3, 5), (2, 4), (3,), (2, 5), (1, 4)]))
+        return WindowMean(draw(st.integers(2, 4)), dims)
+    size = draw(st.tuples(st.integers(1, 5), st.integers(2, 6)))
+    shift = draw(st.sampled_from([(0, 0), (1, 2), (2, 0), (-1, 3)]))
+    return Block(*size, shift=shift, over_grid=draw(st.booleans()), fused=draw(st.booleans()))
+
+
+@st.composite
 def others(draw: st.DrawFn) -> nn.Module:
     a, b, c, d = (draw(st.integers(0, 2)) for _ in range(4))
     step = draw(_SMALL)
@@ -161,6 +184,7 @@ def others(draw: st.DrawFn) -> nn.Module:
                 nn.Sequential(nn.Conv2d(CHANNELS, 4 * CHANNELS, 1), nn.PixelShuffle(2)),
                 nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * CHANNELS, CHANNELS, 1)),
                 Apply(f"crop {a} {b} {step}", lambda x: x[..., a:, b::step]),
+                Apply("rolled", lambda x: x.roll((a, -b), (2, 3))),
                 Apply("flip", lambda x: x.flip(3)),
                 Apply("flip both", lambda x: x.flip((2, 3))),
                 Apply("mean of rows", lambda x: x - x.mean(2, keepdim=True)),
@@ -181,14 +205,16 @@ def _grown(inner: st.SearchStrategy[nn.Module]) -> st.SearchStrategy[nn.Module]:
     )
 
 
-LAYERS = st.one_of(convolutions(), pools(), resizes(), transposed(), others()).map(Fitting)
+PLAIN = st.one_of(convolutions(), pools(), resizes(), transposed(), others())
+LAYERS = st.one_of(PLAIN, windows()).map(Fitting)
 GRAPHS = st.recursive(LAYERS, _grown, max_leaves=6)
 SIDES = st.tuples(st.integers(5, 22), st.integers(5, 22))
 
 
 def agree(graph: nn.Module, size: tuple[int, int]) -> None:
     network = nn.Sequential(nn.Conv2d(3, CHANNELS, 1), graph, ConvEnd()).eval()
-    record = compared(network, size)["2"]
+    wraps = any(isinstance(m, Attention) or "rolled" in str(m) for m in network.modules())
+    record = compared(network, size, wraps=wraps)["2"]
     nothing = "the output does not depend on the picture"
     assert record.receptive_field is not None or record.reason == nothing, record.reason
 

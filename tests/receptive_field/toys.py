@@ -36,8 +36,13 @@ def conv(inputs: int, outputs: int, kernel: int | tuple[int, int], **options: ob
     return nn.Conv2d(inputs, outputs, kernel, **options)  # type: ignore[arg-type]
 
 
-def compared(network: nn.Module, size: tuple[int, int]) -> dict[str, LayerRecord]:
-    """Hold algebra against probe for every unit of every map; return the records by label."""
+def compared(
+    network: nn.Module, size: tuple[int, int], *, wraps: bool = False
+) -> dict[str, LayerRecord]:
+    """Hold algebra against probe for every unit of every map; return the records by label.
+
+    Where maps wrap around, a unit may read the first and the last row and nothing between.
+    """
     records = trace(network.eval(), size)
     maps = [r for r in records if r.grid and r.name]
     measured = probe(network, maps, size)
@@ -48,9 +53,25 @@ def compared(network: nn.Module, size: tuple[int, int]) -> dict[str, LayerRecord
             whole = is_whole(measured[record.label], size)
             # The hull of a local span and of what is seen besides may reach from end to end too.
             local = all(b.besides == (None, None) for b in record.receptive_field.branches)
-            if local or not whole:
+            if (local and not wraps) or not whole:
                 assert record.receptive_field.is_global == whole
     return {record.label: record for record in records}
+
+
+def pixels_read(network: nn.Module, size: tuple[int, int]) -> dict[tuple[int, int], Tensor]:
+    """Set one pixel at a time to NaN; return which pixels each unit of the end reads."""
+    height, width = size
+    pictures = torch.rand((1, 3, *size), dtype=torch.float64).repeat(height * width, 1, 1, 1)
+    pixels = torch.arange(height * width)
+    pictures[pixels, :, pixels // width, pixels % width] = torch.nan
+    with torch.no_grad():
+        broken = network.double()(pictures).isnan().any(dim=1)
+    rows, columns = broken.shape[1:]
+    return {
+        (row, column): broken[:, row, column].view(size)
+        for row in range(rows)
+        for column in range(columns)
+    }
 
 
 def is_whole(measured: Measured, size: tuple[int, int]) -> bool:

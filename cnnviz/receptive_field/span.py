@@ -1,0 +1,112 @@
+"""The theoretical field along one axis: what units read, as if the input went on forever."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, floor, gcd, lcm
+
+from cnnviz.receptive_field.taps import Exact, Taps, exact
+
+# More phases than any windows of attention make; beyond, a span is a hull.
+_MOST_PHASES = 1024
+
+
+@dataclass(frozen=True)
+class Span:
+    """Unit i reads the input pixels step*i + low to step*i + high, both included.
+
+    Attributes:
+        step: Input pixels from one unit to the next; negative in a mirrored map.
+        low: First pixel that unit 0 reads; negative inside the padding.
+        high: Last pixel that unit 0 reads.
+        aligned: False where branches of different steps met; the span is then a hull.
+        phases: (low, high) of units that take turns, as those of a window that all read the whole
+            window: unit i has phases[i % len(phases)], and `low` and `high` are their hull. Empty
+            where all units are alike.
+    """
+
+    step: Exact
+    low: Exact
+    high: Exact
+    aligned: bool = True
+    phases: tuple[tuple[Exact, Exact], ...] = ()
+
+    @property
+    def start(self) -> int:
+        """The first pixel that unit 0 reads; negative inside the padding."""
+        return ceil(self.phases[0][0] if self.phases else self.low)
+
+    @property
+    def size(self) -> int:
+        """Pixels from the first to the last that a unit reads, for the units that read most."""
+        if isinstance(self.step, int) and not self.phases:
+            return floor(self.high) - ceil(self.low) + 1
+        turns = self.phases or ((self.low, self.high),)
+        # After upsampling too, the pixels of a unit depend on its phase; the pattern then repeats.
+        units = range(lcm(len(turns), self.step.denominator))
+        places = ((self.step * i, turns[i % len(turns)]) for i in units)
+        return max(floor(at + high) - ceil(at + low) for at, (low, high) in places) + 1
+
+    def through(self, taps: Taps) -> "Span":
+        """Return the span after an operator."""
+        if self.phases or taps.phases:
+            return self._taking_turns(taps)
+        ends = (self.step * taps.low, self.step * taps.high)
+        low, high = self.low + min(ends), self.high + max(ends)
+        return Span(self.step * taps.ratio, low, high, self.aligned)
+
+    def _taking_turns(self, taps: Taps) -> "Span":
+        step = _exact(self.step * taps.ratio)
+        turn = len(taps.phases) or 1
+        onward = taps.ratio * turn
+        period = turn * len(self.phases or " ") // gcd(len(self.phases or " "), int(onward))
+        if onward.denominator == 1 and period <= _MOST_PHASES:
+            read = [self._read_by(i, taps) for i in range(period)]
+            return _in_turns(step, self.aligned, read)
+        ends = (self.step * taps.low, self.step * taps.high)
+        return Span(step, self.low + min(ends), self.high + max(ends), aligned=False)
+
+    def _read_by(self, unit: int, taps: Taps) -> tuple[Exact, Exact]:
+        """Return (low, high) of a unit after an operator."""
+        ends = taps.phases[unit % len(taps.phases)] if taps.phases else (taps.low, taps.high)
+        read = []
+        for end in ends:
+            # Units further on never read less far: the ends tell what lies between them.
+            low, high = self._phase(taps.ratio * unit + end)
+            place = _exact(self.step * end)
+            read += [place + low, place + high]
+        return min(read), max(read)
+
+    def _phase(self, unit: Exact) -> tuple[Exact, Exact]:
+        if not self.phases:
+            return self.low, self.high
+        return self.phases[int(unit) % len(self.phases)]
+
+    def union(self, other: "Span", count: int) -> "Span":
+        """Return the hull of two branches that meet in a map of `count` units along this axis."""
+        if self == other:
+            return self
+        aligned = self.aligned and other.aligned
+        period = lcm(len(self.phases or " "), len(other.phases or " "))
+        if self.step == other.step and 1 < period <= _MOST_PHASES:
+            turns = [(self._phase(i), other._phase(i)) for i in range(period)]
+            read = [(min(a[0], b[0]), max(a[1], b[1])) for a, b in turns]
+            return _in_turns(self.step, aligned, read)
+        # A single unit has no next one: its step says nothing.
+        step = self.step if self.step**2 >= other.step**2 else other.step
+        aligned = aligned and period == 1 and (self.step == other.step or count == 1)
+        drifts = [(span, (span.step - step) * (count - 1)) for span in (self, other)]
+        low = min(span.low + min(drift, 0) for span, drift in drifts)
+        high = max(span.high + max(drift, 0) for span, drift in drifts)
+        return Span(step, low, high, aligned)
+
+
+def _exact(number: Exact) -> Exact:
+    return exact(number.numerator, number.denominator)
+
+
+def _in_turns(step: Exact, aligned: bool, phases: Iterable[tuple[Exact, Exact]]) -> Span:
+    """Return the span of units that take turns, or of units that turn out to be alike."""
+    turns = tuple(phases)
+    lows, highs = zip(*turns, strict=True)
+    alike = len(set(turns)) == 1
+    return Span(step, min(lows), max(highs), aligned, () if alike else turns)
