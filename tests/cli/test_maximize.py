@@ -185,7 +185,7 @@ def test_where_no_unit_rises_the_exit_code_says_so(cli, here):
         (("--channels", "9", "-l", "conv2"), "layer conv2: channel 9 does not exist"),
         (("--channels", "red", "-l", "conv2"), "channels 'red' not understood"),
         (("--size", "huge"), "size 'huge' not understood; write auto"),
-        (("--size", "0"), "size '0' not understood"),
+        (("--size", "9999"), "size '9999' not understood; write auto, or pixels such as 128, 8192"),
         (("--lr", "0"), "--lr 0.0 is no length of a step"),
         (("--lr", "nan"), "--lr nan is no length of a step"),
         (("--steps", "0"), "--steps"),

@@ -115,6 +115,15 @@ class TestPipes:
         assert len(run.stdout.splitlines()) == 4
         assert "\x1b" not in run.stdout + run.stderr
 
+    def test_names_with_line_breaks_and_escapes_are_shown_in_one_line(self, cli, tiny, photo):
+        photo(Path("red\x1b[31m\n.jpg"))
+        run = cli("maps", "red\x1b[31m\n.jpg", *tiny, "-l", "conv1", "-v")
+        assert run.code == 0, run.stderr
+        assert "\x1b" not in run.stdout + run.stderr
+        assert len(run.stdout.splitlines()) == 3
+        assert r"'cnnviz-out/red\x1b[31m\n.jpg/conv1.png'" in run.stdout
+        assert r"2 files in cnnviz-out: 'cnnviz-out/red\x1b[31m\n.jpg/<layer>.png'" in run.stderr
+
     def test_output_that_takes_ascii_only_is_survived(self, tiny, photo):
         photo(Path("naïve.jpg"))
         words = ["maps", "naïve.jpg", *tiny, "-l", "conv1"]
