@@ -19,11 +19,11 @@ from cnnviz.models import LoadedModel
 from cnnviz.preprocess import Box
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import SHARES, Effective
+from cnnviz.records import LayerRecord
 from cnnviz.render.boxes import FieldBox, draw_boxes, stack_pictures
 from cnnviz.render.canvas import Header
 from cnnviz.render.png import encode_frames, encode_png
 from cnnviz.selection import file_stem
-from cnnviz.tracer import LayerRecord
 
 
 @dataclass(frozen=True)

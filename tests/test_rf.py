@@ -11,9 +11,10 @@ from torch import nn
 from cnnviz.errors import UsageError
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.effective import Effective, effective_fields
+from cnnviz.records import LayerRecord
 from cnnviz.render.boxes import FieldBox
 from cnnviz.rf import Unit, _told_once, blank_photo, draw_units, place_unit, strongest_units
-from cnnviz.tracer import LayerRecord, trace
+from cnnviz.tracer import trace
 
 
 @pytest.fixture

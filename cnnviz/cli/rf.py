@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from cnnviz.cli.output import Output
     from cnnviz.models import LoadedModel
+    from cnnviz.records import LayerRecord
     from cnnviz.rf import Unit
-    from cnnviz.tracer import LayerRecord
 
 _FIELDS = "Receptive fields"
 

@@ -20,7 +20,7 @@ from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.maps import as_stills, computing_in
 from cnnviz.models import LoadedModel
-from cnnviz.tracer import LayerRecord
+from cnnviz.records import LayerRecord
 
 SHARES = (0.5, 0.95)
 _NOISE_PICTURES = 8
