@@ -1,5 +1,6 @@
 """Terminals of several kinds and widths, pipes, and Ctrl-C."""
 
+import errno
 import os
 import re
 import shlex
@@ -146,6 +147,17 @@ class TestPipes:
         run = process("filters", *tiny[:2], **home)
         assert run.code == 0
         assert not re.search("(?i)matplotlib", run.stderr)
+
+    def test_completion_that_cannot_be_installed_is_no_traceback(self, cli, monkeypatch):
+        def refuse(**_):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/home/me")
+
+        monkeypatch.setattr("typer.completion.install", refuse)
+        run = cli("--install-completion")
+        assert run.code == 1
+        assert run.error.endswith(
+            "cannot write /home/me: Permission denied; --show-completion prints it instead"
+        )
 
     @pytest.mark.parametrize("how", ["--json", "-q"])
     def test_a_reader_that_leaves_is_no_traceback(self, tiny, how):
