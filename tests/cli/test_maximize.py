@@ -212,8 +212,13 @@ def test_a_start_that_is_no_photo_is_an_expected_failure(cli, tiny, init):
 def test_an_interrupt_writes_what_there_is_and_exits_with_130(here):
     words = ["maximize", "-l", "layer1.0.conv1,layer2.0.conv1", "--channels", "all"]
     words += ["--steps", "150", "--batch-size", "1", "--json", "--frames", "2"]
+    # Where tests run in the background, children ignore Ctrl-C unless told otherwise.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from cnnviz.cli import app; app(prog_name='cnnviz')"
+    )
     run = subprocess.Popen(
-        [sys.executable, "-m", "cnnviz", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     first = Path("cnnviz-out/maximize/layer1.0.conv1/0.png")
