@@ -168,6 +168,10 @@ def rf(
         output.table(*report.tables())
     if photos:
         output.preparation(network.preprocess)
+    if len(photos) > 1 and not effective:
+        output.note(f"only the first photo, {key}, is looked at: --effective averages several")
+    if verify and not complaints:
+        output.note("verified: the fields are as measured on the network")
     output.notes(one.note for one in networks)
     for record in unknown:
         output.note(f"no field for {record.label}: {record.reason}")

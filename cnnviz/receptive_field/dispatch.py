@@ -72,10 +72,9 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         operator = operator_of(func)
         result = self._run(func, args, kwargs)
-        if operator.count is not None:
-            # torch counts a multiplication and an addition as two.
-            self.macs += operator.count(args, kwargs, result) // 2
         arguments = self._bind(operator, args, kwargs)
+        if operator.count is not None:
+            self.macs += operator.count(arguments, tuple(getattr(result, "shape", ())))
         operands = [field for field in fields_of(arguments) if field.reads_input]
         if operands:
             self._follow(operator, arguments, operands, result)

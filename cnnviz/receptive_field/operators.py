@@ -1,19 +1,18 @@
 """Aten operators as the pass asks for them: which rule, how much work, what is written to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils.flop_counter import flop_registry
 
 from cnnviz.receptive_field.field import Field, UnknownFieldError, plain, unknown_field
 from cnnviz.receptive_field.meeting import united
 from cnnviz.receptive_field.operands import Arguments, Rule, one_branch
-from cnnviz.receptive_field.rules import CONSTANT, PACKED, PICKED, RULES, pointwise
+from cnnviz.receptive_field.rules import CONSTANT, PICKED, RULES, pointwise
+from cnnviz.receptive_field.work import WORK, Count
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,7 @@ class Operator:
         title: Its name as torch has it.
         rule: How fields go through it; None where nothing tells.
         constant: Whether the result reads nothing.
-        count: Twice the multiply-adds of a call with these arguments and result; None where
-            there are none.
+        count: The multiply-adds of a call; None where there are none.
         names: Of the arguments, in order.
         defaults: Of the arguments that have any; None for all others.
         outputs: Names of arguments that only receive the result.
@@ -38,7 +36,7 @@ class Operator:
     title: str
     rule: Rule | None
     constant: bool
-    count: Callable[..., int] | None
+    count: Count | None
     names: tuple[str, ...]
     defaults: Mapping[str, Any]
     outputs: frozenset[str]
@@ -88,9 +86,7 @@ def operator_of(func: OpOverload) -> Operator:
         title=schema.name if "::" in base else f"aten::{base}",
         rule=rule,
         constant=base in CONSTANT,
-        count=_count_packed
-        if base in PACKED
-        else _counter(flop_registry.get(func._overloadpacket)),
+        count=WORK.get(base),
         names=tuple(argument.name for argument in given),
         defaults={a.name: a.default_value if a.has_default_value() else None for a in given},
         outputs=frozenset(argument.name for argument in schema.arguments if argument.is_out),
@@ -105,28 +101,3 @@ def unpacked(packed: Any) -> dict[str, Any]:
     weight, _ = packed.unpack()
     names = ("stride", "padding", "dilation") if hasattr(packed, "stride") else ()
     return {"weight": plain(weight.shape), **{n: list(getattr(packed, n)()) for n in names}}
-
-
-def _count_packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> int:
-    weight, _ = args[1].unpack()
-    return int(2 * result.numel() * weight[0].numel())
-
-
-def _counter(formula: Callable[..., int] | None) -> Callable[..., int] | None:
-    """Return what counts the work of a call from its arguments and result."""
-    if formula is None:
-        return None
-    of_shapes = getattr(formula, "__wrapped__", None)
-    if of_shapes is None:
-        return lambda args, kwargs, result: formula(*args, **kwargs, out_val=result)
-
-    # torch's wrapper walks all arguments, however deep, to find the shapes in them.
-    def count(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> int:
-        named = {name: _shape(value) for name, value in kwargs.items()}
-        return int(of_shapes(*map(_shape, args), **named, out_shape=_shape(result)))
-
-    return count
-
-
-def _shape(value: Any) -> Any:
-    return value.shape if isinstance(value, Tensor) else value

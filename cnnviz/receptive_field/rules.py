@@ -83,12 +83,6 @@ RULES: dict[str, Rule] = {
 }
 
 
-# Operators whose kernel is packed into an object, their second argument.
-PACKED = frozenset(
-    f"quantized::{kind}{then}" for kind in ("conv2d", "linear") for then in ("", "_relu")
-)
-
-
 # Operators of which nothing is to be known, each with the reason.
 PICKED: dict[str, str] = dict.fromkeys(
     (
