@@ -52,8 +52,7 @@ class Unit:
     @property
     def theoretical_box(self) -> Box:
         """The input pixels that it would read without a border, (x0, y0, x1, y1)."""
-        y0, x0 = (float(self.field.stride[i] * self.at[i] + self.field.start[i]) for i in (0, 1))
-        return x0, y0, x0 + self.field.size[1], y0 + self.field.size[0]
+        return self.field.box_without_border(*self.at)
 
 
 def place_unit(record: LayerRecord, place: str | tuple[int, int]) -> tuple[int, int]:

@@ -71,7 +71,12 @@ class Reads:
         if other is self:
             return self
         if other not in self._after:
-            span = self.span.union(other.span, len(self.first))
+            if other.span.scattered and self.within(other):
+                span = other.span
+            elif self.span.scattered and other.within(self):
+                span = self.span
+            else:
+                span = self.span.union(other.span, len(self.first))
             first, last = np.minimum(self.first, other.first), np.maximum(self.last, other.last)
             pixels: list[int] = []
             if self.pixels or other.pixels:
@@ -215,7 +220,9 @@ def _picked(axis: Axis, places: Indices, step: Exact) -> Axis:
     some = last != NO_LAST
     low = int(first[some][0]) if some.any() else 0
     width = int((last - first)[some].max(initial=0))
-    return Axis(axis.of, axis.reads.at(places, Span(step, low, low + width, aligned=False)))
+    return Axis(
+        axis.of, axis.reads.at(places, Span(step, low, low + width, aligned=False, scattered=True))
+    )
 
 
 def input_axis(of: int, pixels: int) -> Axis:
@@ -295,12 +302,17 @@ class TimeField:
 class ReceptiveField:
     """What the units of a layer read of the input; all pairs are (rows, columns).
 
+    In windows of attention some units read more than others: `size` is that of those that read
+    most. Keys that a mask hides count as read: their weight is tiny, not zero.
+
     Attributes:
         size: Input pixels from the first to the last that a unit reads, were there no border.
         stride: Input pixels from one unit to the next; a fraction after upsampling.
         start: The first pixel that unit (0, 0) reads; negative inside the padding.
         is_global: Whether some unit depends on the whole input, through its field or besides it.
-        aligned: False where branches of different strides met; `size` is then a hull.
+        aligned: False where branches of different strides met, or where attention goes over a
+            grid; `size` is then a hull.
+        spans: The theoretical fields of rows and columns.
         branches: What units really read. One is enough, but where branches met of which one reads
             nothing at some places.
         time: What they read of the frames; None where the input has no axis of time.
@@ -311,6 +323,7 @@ class ReceptiveField:
     start: tuple[int, int]
     is_global: bool
     aligned: bool
+    spans: tuple[Span, Span] = field(repr=False)
     branches: tuple[Branch, ...] = field(repr=False)
     time: TimeField | None = None
 
@@ -339,6 +352,16 @@ class ReceptiveField:
             return 0, 0, 0, 0
         x0, y0, x1, y1 = zip(*boxes, strict=True)
         return min(x0), min(y0), max(x1), max(y1)
+
+    def box_without_border(self, row: int, column: int) -> tuple[int, int, int, int]:
+        """Return the pixels that a unit would read, were there no border, as `box` has them.
+
+        After attention over a grid nothing tells them: it is what the unit really reads.
+        """
+        if any(span.scattered for span in self.spans):
+            return self.box(row, column)
+        (top, bottom), (left, right) = self.spans[0].of_unit(row), self.spans[1].of_unit(column)
+        return left, top, right + 1, bottom + 1
 
     def reach(self, of: int) -> Pairs:
         """Return (first, last) pixel of all that units read, what is besides their place included.
@@ -389,6 +412,7 @@ def receptive_field(
         start=(rows.span.start, columns.span.start),
         is_global=all(whole),
         aligned=all(span.aligned for span in spans),
+        spans=spans,
         branches=tuple(
             Branch(r.reads.pairs, c.reads.pairs, (_besides(context, 0), _besides(context, 1)))
             for r, c, context in branches

@@ -78,6 +78,11 @@ class Dim:
         return tuple(atom.axis for atom in self.atoms if atom.axis is not None)
 
     @cached_property
+    def has_steps(self) -> bool:
+        """Whether rows or columns share it with elements that are no places."""
+        return 0 < len(self.axes) < len(self.atoms)
+
+    @cached_property
     def has_digits(self) -> bool:
         """Whether rows, columns or frames are here only in part."""
         return any(atom.is_digit for atom in self.atoms)

@@ -70,21 +70,21 @@ def united(fields: Sequence[Field]) -> Field:
 
 def _in_one(one: Field, other: Field) -> Field | None:
     """Return two branches as one; None where rows times columns cannot tell both."""
-    if not _told_by_context(one, other):
-        return None
-    dims = _dims_in_one(one, other)
-    if dims is None:
+    if one.dims == other.dims or not other.places:
+        # The common cases: both came from one tensor, untouched, or all elements read the same.
+        dims: tuple[Dim, ...] | None = one.dims
+    else:
+        dims = _dims_in_one(one, other) if one.places else other.dims
+    if dims is None or not _told_by_context(one, other):
         return None
     context = merge_context((*one.context, *other.context))
     return Field(dims, context, one.unknown or other.unknown)
 
 
 def _dims_in_one(one: Field, other: Field) -> tuple[Dim, ...] | None:
-    # The common cases: both came from one tensor, untouched, or all elements read the same.
-    if one.dims == other.dims or not other.places:
-        return one.dims
-    if not one.places:
-        return other.dims
+    for of in one.places.keys() & other.places:
+        if {dim for dim, _ in one.places[of]}.isdisjoint(dim for dim, _ in other.places[of]):
+            return None  # as queries and keys
     alike = [_split_alike(a, b) for a, b in zip(one.dims, other.dims, strict=True)]
     mine = _places(one, tuple(dim for dim, _ in alike))
     theirs = _places(other, tuple(dim for _, dim in alike))
@@ -133,6 +133,8 @@ def _in_one_numbering(one: Atoms, other: Atoms) -> tuple[Axis, Axis] | None:
     One of them may have windows where the other has places in windows, too: all places of a
     window then read what the window reads. None where none of them has all digits of the other.
     """
+    if one.keys() == other.keys() and len(one) == 1:
+        return _axis_of(one), _axis_of(other)
     if other.keys() <= one.keys():
         return _axis_of(one), _renumbered(other, one)
     if one.keys() <= other.keys():

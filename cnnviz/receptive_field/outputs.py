@@ -103,8 +103,7 @@ def _axes(field: Field) -> list[Axis]:
     """Return the axes of a field's dimensions, in order."""
     found: list[Axis] = []
     for i, dim in enumerate(field.dims):
-        # Rows may have elements beside them that read the same, as after a view.
-        axis = field.axis(i) if 0 < len(dim.axes) < len(dim.atoms) else None
+        axis = field.axis(i) if dim.has_steps else None
         found += dim.axes if axis is None else (axis,)
     return found
 

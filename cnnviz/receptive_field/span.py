@@ -1,7 +1,7 @@
 """The theoretical field along one axis: what units read, as if the input went on forever."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import ceil, floor, gcd, lcm
 
 from cnnviz.receptive_field.taps import Exact, Taps, exact
@@ -22,6 +22,8 @@ class Span:
         phases: (low, high) of units that take turns, as those of a window that all read the whole
             window: unit i has phases[i % len(phases)], and `low` and `high` are their hull. Empty
             where all units are alike.
+        scattered: Whether no step leads from one unit to the next, as after attention over a grid:
+            the span is then only as wide as what the widest unit reads, border and all.
     """
 
     step: Exact
@@ -29,11 +31,17 @@ class Span:
     high: Exact
     aligned: bool = True
     phases: tuple[tuple[Exact, Exact], ...] = ()
+    scattered: bool = False
+
+    def of_unit(self, unit: int) -> tuple[int, int]:
+        """Return the first and the last pixel that a unit reads."""
+        low, high = self._phase(unit)
+        return ceil(self.step * unit + low), floor(self.step * unit + high)
 
     @property
     def start(self) -> int:
         """The first pixel that unit 0 reads; negative inside the padding."""
-        return ceil(self.phases[0][0] if self.phases else self.low)
+        return self.of_unit(0)[0]
 
     @property
     def size(self) -> int:
@@ -52,7 +60,7 @@ class Span:
             return self._taking_turns(taps)
         ends = (self.step * taps.low, self.step * taps.high)
         low, high = self.low + min(ends), self.high + max(ends)
-        return Span(self.step * taps.ratio, low, high, self.aligned)
+        return replace(self, step=self.step * taps.ratio, low=low, high=high)
 
     def _taking_turns(self, taps: Taps) -> "Span":
         step = _exact(self.step * taps.ratio)
@@ -61,9 +69,18 @@ class Span:
         period = turn * len(self.phases or " ") // gcd(len(self.phases or " "), int(onward))
         if onward.denominator == 1 and period <= _MOST_PHASES:
             read = [self._read_by(i, taps) for i in range(period)]
-            return _in_turns(step, self.aligned, read)
+            return self._in_turns(step, self.aligned, read)
         ends = (self.step * taps.low, self.step * taps.high)
-        return Span(step, self.low + min(ends), self.high + max(ends), aligned=False)
+        low, high = self.low + min(ends), self.high + max(ends)
+        return Span(step, low, high, aligned=False, scattered=self.scattered)
+
+    def _in_turns(
+        self, step: Exact, aligned: bool, phases: Sequence[tuple[Exact, Exact]]
+    ) -> "Span":
+        """Return the span of units that take turns, or of units that turn out to be alike."""
+        lows, highs = zip(*phases, strict=True)
+        turns = () if len(set(phases)) == 1 else tuple(phases)
+        return Span(step, min(lows), max(highs), aligned, turns, self.scattered)
 
     def _read_by(self, unit: int, taps: Taps) -> tuple[Exact, Exact]:
         """Return (low, high) of a unit after an operator."""
@@ -90,7 +107,7 @@ class Span:
         if self.step == other.step and 1 < period <= _MOST_PHASES:
             turns = [(self._phase(i), other._phase(i)) for i in range(period)]
             read = [(min(a[0], b[0]), max(a[1], b[1])) for a, b in turns]
-            return _in_turns(self.step, aligned, read)
+            return self._in_turns(self.step, aligned, read)
         # A single unit has no next one: its step says nothing.
         step = self.step if self.step**2 >= other.step**2 else other.step
         aligned = aligned and period == 1 and (self.step == other.step or count == 1)
@@ -102,11 +119,3 @@ class Span:
 
 def _exact(number: Exact) -> Exact:
     return exact(number.numerator, number.denominator)
-
-
-def _in_turns(step: Exact, aligned: bool, phases: Iterable[tuple[Exact, Exact]]) -> Span:
-    """Return the span of units that take turns, or of units that turn out to be alike."""
-    turns = tuple(phases)
-    lows, highs = zip(*turns, strict=True)
-    alike = len(set(turns)) == 1
-    return Span(step, min(lows), max(highs), aligned, () if alike else turns)
