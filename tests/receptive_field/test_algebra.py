@@ -16,17 +16,21 @@ from cnnviz.receptive_field.algebra import (
     NO_FIRST,
     NO_LAST,
     Axis,
-    Span,
     input_axis,
     joined,
     receptive_field,
+    renumbered,
 )
+from cnnviz.receptive_field.span import Span
 from cnnviz.receptive_field.taps import (
     Taps,
     adaptive,
+    folded,
     interpolated,
     listed,
     nearest,
+    rolled,
+    spread,
     transposed,
     window,
 )
@@ -118,6 +122,79 @@ _SPANS = st.builds(
     lambda step, low, length: span(step, low, low + length),
     st.sampled_from([Fraction(1, 2), 1, 2, 3]), st.integers(-9, 9), st.integers(0, 9),
 )  # fmt: skip
+
+
+def in_windows(axis: Axis, side: int) -> Axis:
+    """All places of a window read what the window reads, as after attention."""
+    count = len(axis) // side
+    cut = axis.read(window(count * side, 1, 1, 0, 1))
+    return cut.read(folded(len(cut), side, 1)).read(spread(count, side))
+
+
+def test_places_in_a_window_read_as_much_as_the_window() -> None:
+    axis = in_windows(input_axis(0, 224).read(window(56, 4, 4, 0, 1)), 7)
+    # Not 52, the hull of where the seven look.
+    assert (axis.span.size, axis.span.step, axis.span.start) == (28, 4, 0)
+    assert [axis.span.of_unit(i) for i in (0, 6, 7, 55)] == [(0, 27), (0, 27), (28, 55), (196, 223)]
+    assert axis.span.aligned
+
+
+_STEPS = st.one_of(
+    st.builds(lambda side: lambda axis: in_windows(axis, side), st.integers(2, 7)),
+    st.builds(
+        lambda by: lambda axis: axis.read(rolled(len(axis), by)), st.integers(-4, 4)
+    ),
+    st.builds(
+        lambda kernel, stride, padding: lambda axis: axis.read(
+            window(len(axis) // stride, kernel, stride, padding, 1)
+        ),
+        st.integers(1, 4), st.integers(1, 3), st.integers(0, 2),
+    ),
+    st.just(lambda axis: axis.union(in_windows(joined([axis, 12 - len(axis) % 12]), 6).read(
+        window(len(axis), 1, 1, 0, 1)
+    ))),
+    st.just(
+        lambda axis: axis.read(
+            Taps(-1, np.arange(len(axis))[::-1, None], len(axis) - 1, len(axis) - 1)
+        )
+    ),
+)  # fmt: skip
+
+
+@given(st.lists(_STEPS, max_size=5))
+def test_units_far_from_the_border_read_just_what_the_span_says(
+    steps: list[Callable[[Axis], Axis]],
+) -> None:
+    axis = input_axis(0, 900)
+    for step in steps:
+        axis = step(axis)
+    assert axis.span.aligned
+    told = [axis.span.of_unit(i) for i in range(len(axis))]
+    widest = max(last - first + 1 for first, last in told)
+    assert axis.span.size == widest
+    inside = [i for i, (first, last) in enumerate(told) if first >= 150 and last < 750]
+    assert inside
+    assert [axis.reads.pairs[i] for i in inside] == [told[i] for i in inside]
+
+
+def test_attention_over_a_grid_is_as_wide_as_its_widest_unit() -> None:
+    axis = input_axis(0, 12)
+    alike = axis.read(folded(12, 3, 4))
+    assert alike.reads.pairs == ((0, 8), (1, 9), (2, 10), (3, 11))
+    # Unit 4 * i + j has the digit j in common with its mates.
+    spread_out = renumbered(alike, 12, ((1, 4, 1),), 1)
+    assert spread_out.reads.pairs == 3 * alike.reads.pairs
+    assert (spread_out.span.size, spread_out.span.aligned) == (9, False)
+    assert axis.union(spread_out).span.size == 9
+
+
+def test_pixels_between_are_known_where_windows_run_on_around_the_border() -> None:
+    axis = in_windows(input_axis(0, 12).read(rolled(12, -2)), 4)
+    back = axis.read(rolled(12, 2))
+    assert back.reads.pairs[0] == back.reads.pairs[11] == (0, 11)
+    assert back.reads.pixels[0] == 0b110000000011
+    assert not back.covers(12)
+    assert back.read(window(1, 12, 1, 0, 1)).covers(12)
 
 
 @given(_SPANS, _SPANS, st.integers(1, 9))

@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import MaxVit, SwinTransformer
+from torchvision.models import swin_transformer as swin
+from torchvision.models.video import SwinTransformer3d
 
 sys.path.insert(0, str(Path(__file__).parent))
 from toys import Toy, chain, compared, conv, pixels_read, seeded
@@ -150,7 +153,7 @@ TOYS: dict[str, Callable[[], nn.Module]] = {
     "attention_of_a_padded_map": lambda: Toy(
         lambda net, x: net.end(net.attend(F.pad(net.before(x), (1, 0, 2, 0)))),
         before=start(),
-        attend=Block(40, 40),
+        attend=Block(12, 16),
     ),
     "padding_that_sees_all": lambda: Toy(
         lambda net, x: (
@@ -198,3 +201,46 @@ def test_every_unit_reads_just_its_box(name: str) -> None:
     if "gaps" not in name and "grid" not in name:
         ends = [any(bool(read.any(dim).all()) for read in seen.values()) for dim in (1, 0)]
         assert field.is_global == all(ends)
+
+
+def tiny_swin() -> nn.Module:
+    return SwinTransformer([4, 4], 8, depths=[2, 2], num_heads=[2, 2], window_size=[3, 3])
+
+
+def tiny_swin_v2() -> nn.Module:
+    return SwinTransformer(
+        [2, 2], 8, depths=[2, 2], num_heads=[2, 2], window_size=[4, 4],
+        block=swin.SwinTransformerBlockV2, downsample_layer=swin.PatchMergingV2,
+    )  # fmt: skip
+
+
+def tiny_maxvit() -> nn.Module:
+    return MaxVit((32, 32), 8, 2, block_channels=[8, 16], block_layers=[1, 2], head_dim=8,
+                  stochastic_depth_prob=0.0)  # fmt: skip
+
+
+def tiny_clip_swin() -> nn.Module:
+    return SwinTransformer3d([2, 4, 4], 8, depths=[2], num_heads=[2], window_size=[3, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [
+        (tiny_swin, (41, 32)), (tiny_swin_v2, (21, 30)), (tiny_maxvit, (32, 32)),
+        (tiny_clip_swin, (20, 18)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_small_networks_have_the_fields_that_they_are_measured_to_have(
+    make: Callable[[], nn.Module], size: Size
+) -> None:
+    records = compared(seeded(make), size, wraps=True)
+    maps = [record for record in records.values() if record.grid]
+    assert len(maps) > 20
+    assert all(record.receptive_field for record in maps)
+
+
+def test_attention_over_all_frames_reads_all_frames() -> None:
+    records = {record.label: record for record in trace("swin3d_t")}
+    sizes = [records[f"features.{label}"].receptive_field.time.size for label in ("0.0.norm1", "0")]
+    assert sizes == [2, 16]
