@@ -39,7 +39,7 @@ class Reads:
         first: (units,) the first pixel that each unit really reads; NO_FIRST where it reads none.
         last: (units,) the last pixel; NO_LAST where it reads none.
         pixels: (units,) the pixels that each unit reads, as the bits of a number, where it may read
-            both ends and nothing between, as windows do that run on from the end to the beginning;
+            both ends and nothing between, as in windows that run on from the end to the beginning;
             empty where all units read from the first to the last.
     """
 
@@ -57,7 +57,7 @@ class Reads:
             first = np.where(inside, self.first[place], NO_FIRST).min(axis=1, initial=NO_FIRST)
             last = np.where(inside, self.last[place], NO_LAST).max(axis=1, initial=NO_LAST)
             pixels: list[int] = []
-            if taps.wraps or self.pixels:
+            if taps.gaps or self.pixels:
                 rows = zip(place.tolist(), inside.tolist(), strict=True)
                 pixels = [
                     reduce(or_, (self._bits[at] for at, real in zip(*row, strict=True) if real), 0)
@@ -98,8 +98,8 @@ class Reads:
             places: (units,) which one.
             span: The theoretical field.
         """
-        pixels = tuple(self.pixels[place] for place in places.tolist()) if self.pixels else ()
-        return Reads(span, self.first[places], self.last[places], pixels)
+        bits = [self._bits[place] for place in places.tolist()]
+        return _with_pixels(span, self.first[places], self.last[places], bits)
 
     @cached_property
     def pairs(self) -> Pairs:

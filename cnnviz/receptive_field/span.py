@@ -60,27 +60,20 @@ class Span:
             return self._taking_turns(taps)
         ends = (self.step * taps.low, self.step * taps.high)
         low, high = self.low + min(ends), self.high + max(ends)
-        return replace(self, step=self.step * taps.ratio, low=low, high=high)
+        step = self.step * taps.ratio
+        return Span(step, low, high, self.aligned, scattered=self.scattered)
 
     def _taking_turns(self, taps: Taps) -> "Span":
         step = _exact(self.step * taps.ratio)
         turn = len(taps.phases) or 1
         onward = taps.ratio * turn
-        period = turn * len(self.phases or " ") // gcd(len(self.phases or " "), int(onward))
+        period = turn * self._period // gcd(self._period, int(onward))
         if onward.denominator == 1 and period <= _MOST_PHASES:
             read = [self._read_by(i, taps) for i in range(period)]
-            return self._in_turns(step, self.aligned, read)
+            return _in_turns(Span(step, 0, 0, self.aligned, scattered=self.scattered), read)
         ends = (self.step * taps.low, self.step * taps.high)
         low, high = self.low + min(ends), self.high + max(ends)
         return Span(step, low, high, aligned=False, scattered=self.scattered)
-
-    def _in_turns(
-        self, step: Exact, aligned: bool, phases: Sequence[tuple[Exact, Exact]]
-    ) -> "Span":
-        """Return the span of units that take turns, or of units that turn out to be alike."""
-        lows, highs = zip(*phases, strict=True)
-        turns = () if len(set(phases)) == 1 else tuple(phases)
-        return Span(step, min(lows), max(highs), aligned, turns, self.scattered)
 
     def _read_by(self, unit: int, taps: Taps) -> tuple[Exact, Exact]:
         """Return (low, high) of a unit after an operator."""
@@ -93,6 +86,10 @@ class Span:
             read += [place + low, place + high]
         return min(read), max(read)
 
+    @property
+    def _period(self) -> int:
+        return len(self.phases) or 1
+
     def _phase(self, unit: Exact) -> tuple[Exact, Exact]:
         if not self.phases:
             return self.low, self.high
@@ -103,18 +100,26 @@ class Span:
         if self == other:
             return self
         aligned = self.aligned and other.aligned
-        period = lcm(len(self.phases or " "), len(other.phases or " "))
+        scattered = self.scattered or other.scattered
+        period = lcm(self._period, other._period)
         if self.step == other.step and 1 < period <= _MOST_PHASES:
             turns = [(self._phase(i), other._phase(i)) for i in range(period)]
             read = [(min(a[0], b[0]), max(a[1], b[1])) for a, b in turns]
-            return self._in_turns(self.step, aligned, read)
+            return _in_turns(Span(self.step, 0, 0, aligned, scattered=scattered), read)
         # A single unit has no next one: its step says nothing.
         step = self.step if self.step**2 >= other.step**2 else other.step
         aligned = aligned and period == 1 and (self.step == other.step or count == 1)
         drifts = [(span, (span.step - step) * (count - 1)) for span in (self, other)]
         low = min(span.low + min(drift, 0) for span, drift in drifts)
         high = max(span.high + max(drift, 0) for span, drift in drifts)
-        return Span(step, low, high, aligned)
+        return Span(step, low, high, aligned, scattered=scattered)
+
+
+def _in_turns(span: Span, phases: Sequence[tuple[Exact, Exact]]) -> Span:
+    """Return the span of units that take turns, or of units that turn out to be alike."""
+    lows, highs = zip(*phases, strict=True)
+    turns = () if len(set(phases)) == 1 else tuple(phases)
+    return replace(span, low=min(lows), high=max(highs), phases=turns)
 
 
 def _exact(number: Exact) -> Exact:

@@ -1,6 +1,6 @@
 """Which positions of its input each output of an operator reads, along one axis."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import floor
@@ -35,7 +35,8 @@ class Taps:
         high: To position ratio*i + high.
         phases: (low, high) of outputs that take turns: output i has phases[i % len(phases)], and
             `low` and `high` are their hull. Empty where all outputs are alike.
-        wraps: Whether outputs beside one another may read from both ends of the input.
+        gaps: Whether an output, or outputs beside one another, may read the input at both ends
+            and nothing between.
     """
 
     ratio: Exact
@@ -43,7 +44,7 @@ class Taps:
     low: Exact
     high: Exact
     phases: tuple[tuple[Exact, Exact], ...] = ()
-    wraps: bool = False
+    gaps: bool = False
 
 
 @lru_cache(maxsize=256)
@@ -83,9 +84,9 @@ def folded(inputs: int, size: int, weight: int) -> Taps:
     if weight == 1:
         return window(inputs // size, size, size, 0, 1)
     if size * weight == inputs:
-        return window(weight, size, 1, 0, weight)
+        return replace(window(weight, size, 1, 0, weight), gaps=True)
     place = np.arange(inputs).reshape(-1, size, weight)
-    return listed(size, place.swapaxes(1, 2).reshape(-1, size))
+    return replace(listed(size, place.swapaxes(1, 2).reshape(-1, size)), gaps=True)
 
 
 @lru_cache(maxsize=64)
@@ -117,7 +118,7 @@ def rolled(count: int, shift: int) -> Taps:
     place = np.arange(count) - shift
     # Were there no border, nothing would run on.
     onward = (shift + count // 2) % count - count // 2
-    return Taps(1, (place % count)[:, None], -onward, -onward, wraps=True)
+    return Taps(1, (place % count)[:, None], -onward, -onward, gaps=True)
 
 
 @lru_cache(maxsize=64)

@@ -83,13 +83,15 @@ def _padding(arguments: Arguments, shape: Shape) -> Field:
     for i in range(len(pad) // 2):
         dim = len(shape) - 1 - i
         front = pad[2 * i]
-        if (front or pad[2 * i + 1]) and field.dims[dim].axes:
+        if not (front or pad[2 * i + 1]):
+            continue
+        if field.dims[dim].axes:
             table = np.arange(shape[dim]) - front
             table = _PADDED[arguments["mode"]](table, field.dims[dim].size)
             taps = Taps(1, table[:, None], -front, -front)
             field = field.read(dim, taps)
         else:
-            field = field.with_dim(dim, Dim((Atom(shape[dim]),)) if pad[2 * i] else field.dims[dim])
+            field = field.with_dim(dim, Dim((Atom(shape[dim]),)))
     return field
 
 

@@ -213,7 +213,9 @@ SIDES = st.tuples(st.integers(5, 22), st.integers(5, 22))
 
 def agree(graph: nn.Module, size: tuple[int, int]) -> None:
     network = nn.Sequential(nn.Conv2d(3, CHANNELS, 1), graph, ConvEnd()).eval()
-    wraps = any(isinstance(m, Attention) or "rolled" in str(m) for m in network.modules())
+    wraps = any(
+        isinstance(m, (Attention, WindowMean)) or "rolled" in str(m) for m in network.modules()
+    )
     record = compared(network, size, wraps=wraps)["2"]
     nothing = "the output does not depend on the picture"
     assert record.receptive_field is not None or record.reason == nothing, record.reason
