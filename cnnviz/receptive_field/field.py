@@ -9,6 +9,7 @@ number of a row. An atom may be such a digit, and its axis is then that of the w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property, lru_cache
 from math import prod
 
@@ -62,20 +63,20 @@ class Dim:
     Attributes:
         atoms: The parts; a dimension of length 1 may have none.
         front: Elements in front that belong to no place, such as a class token.
+        size: The dimension's length.
+        axes: The axes of its spatial atoms.
     """
 
     atoms: tuple[Atom, ...]
     front: int = 0
+    size: int = dataclass_field(init=False)
+    axes: tuple[Axis, ...] = dataclass_field(init=False)
 
-    @cached_property
-    def size(self) -> int:
-        """The dimension's length."""
-        return self.front + prod(atom.size for atom in self.atoms)
-
-    @cached_property
-    def axes(self) -> tuple[Axis, ...]:
-        """The axes of its spatial atoms."""
-        return tuple(atom.axis for atom in self.atoms if atom.axis is not None)
+    def __post_init__(self) -> None:
+        # At once: each is asked for, and a cached property takes a lock.
+        object.__setattr__(self, "size", self.front + prod([atom.size for atom in self.atoms]))
+        axes = [atom.axis for atom in self.atoms if atom.axis is not None]
+        object.__setattr__(self, "axes", tuple(axes))
 
     @cached_property
     def has_steps(self) -> bool:
