@@ -19,8 +19,8 @@ from cnnviz.models import LoadedModel
 from cnnviz.preprocess import Box
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import SHARES, Effective
-from cnnviz.render.boxes import FieldBox, draw_boxes, stack_pictures
-from cnnviz.render.canvas import Header
+from cnnviz.render.boxes import FieldBox, draw_boxes
+from cnnviz.render.canvas import Header, stack_pictures
 from cnnviz.render.png import encode_frames, encode_png
 from cnnviz.selection import file_stem
 from cnnviz.tracer import LayerRecord

@@ -20,7 +20,7 @@ from cnnviz.peaks import Peaks
 from cnnviz.preprocess import Box
 from cnnviz.render import text
 from cnnviz.render.block import Caption
-from cnnviz.render.canvas import Header
+from cnnviz.render.canvas import Header, fitted_size
 from cnnviz.render.photo import draw_photos
 from cnnviz.render.plate import draw_patches
 from cnnviz.render.png import encode_png
@@ -181,8 +181,7 @@ def _cut_one(model: LoadedModel, patch: Patch, photo: Image.Image | None) -> tup
     x0, y0, x1, y1 = (min(max(edge, 0), photo.size[i % 2]) for i, edge in enumerate(box))
     if x0 >= x1 or y0 >= y1:
         return cut, np.asarray(tile)
-    ratio = _TILE / max(x1 - x0, y1 - y0)
-    size = max(round((x1 - x0) * ratio), 1), max(round((y1 - y0) * ratio), 1)
+    size = fitted_size((x1 - x0, y1 - y0), _TILE)
     corner = (_TILE - size[0]) // 2, (_TILE - size[1]) // 2
     # Cut out first: the filter would blend in pixels around the box, which the unit does not read.
     left, top = math.floor(x0), math.floor(y0)
