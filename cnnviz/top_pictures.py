@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnviz.catalog import tell_weights
 from cnnviz.errors import InputError
 from cnnviz.files import remove_leftovers, write_atomically
 from cnnviz.images import ImageSource, open_image
@@ -234,10 +233,8 @@ def _sheet(
 def _header(model: LoadedModel, plan: LayerPlan, title: str, said: str) -> Header:
     field = plan.record.receptive_field
     size = f"patches of up to {field.size_text} input pixels" if field else ""
-    about = f"{model.name} · {tell_weights(model.weights)}"
-    return Header(title, (f"{plan.record.type} · {said} · {size}", about))
+    return Header(title, (f"{plan.record.type} · {said} · {size}", model.caption))
 
 
 def _about(model: LoadedModel, plan: LayerPlan) -> dict[str, object]:
-    asked = model.asked
-    return {"model": model.name, "weights": model.weights, **asked, "layer": plan.record.label}
+    return {**model.about, "layer": plan.record.label}
