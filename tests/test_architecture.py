@@ -38,6 +38,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
         "filter_pictures", "top_pictures", "tally", "batch", "journal", "team", "runs", "rf",
+        "field_pictures",
         "ascent", "ascent.parameterize", "ascent.transforms", "ascent.objectives", "ascent.units",
         "ascent.score", "ascent.loop", "ascent.views", "ascent.run", "ascent.pictures",
         "ascent.api",
@@ -75,7 +76,7 @@ ONLY = {
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
         "images", "preprocess", "clips", "factories", "sources", "pictures", "series",
-        "filter_pictures", "top_pictures", "rf",
+        "filter_pictures", "field_pictures", "top_pictures",
         "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
         "render.png", "render.strips", "render.text", "render.tiles", "demo.train",

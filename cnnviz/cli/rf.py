@@ -101,9 +101,10 @@ def rf(
     check_folder(out)
 
     from cnnviz.cli.output import Output
+    from cnnviz.field_pictures import blank_photo, draw_development, draw_units
     from cnnviz.models import check_takes_photos, load_model, load_structure
     from cnnviz.report.rf import FieldsReport
-    from cnnviz.rf import Unit, blank_photo, draw_development, draw_units, place_unit
+    from cnnviz.rf import Unit, place_unit
     from cnnviz.tracer import trace_module
 
     output = Output(quiet=quiet, verbose=verbose)
