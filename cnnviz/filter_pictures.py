@@ -214,7 +214,7 @@ def _tell_groups(layer: LayerFilters) -> str:
 
 def _tell_diagnosis(layer: LayerFilters) -> str:
     found = layer.diagnosis
-    finite = found.norms[np.isfinite(found.norms)]
+    finite = found.finite_norms
     norms = (
         f"norms {text.number(finite.min())} … {text.number(finite.max())}" if len(finite) else ""
     )

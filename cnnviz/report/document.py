@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from cnnviz.preprocess import Preprocess
@@ -30,6 +30,11 @@ def statistics_entry(found: Statistics) -> dict[str, object]:
         "nan": found.nan,
         "infinite": found.infinite,
     }
+
+
+def tripped_entries(tripped: Iterable[tuple[str, str, str]]) -> list[dict[str, str]]:
+    """Return (rule, layer, complaint) of rules that layers break as the documents have it."""
+    return [{"rule": rule, "layer": layer, "reason": reason} for rule, layer, reason in tripped]
 
 
 def preprocess_entry(told: Preprocess) -> dict[str, object]:

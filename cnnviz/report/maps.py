@@ -22,6 +22,7 @@ from cnnviz.report.document import (
     preprocess_entry,
     statistics_entry,
     to_json,
+    tripped_entries,
 )
 from cnnviz.report.table import tables
 from cnnviz.statistics import GradientNorms, Statistics
@@ -172,10 +173,7 @@ class MapsReport:
             ],
             **({"top_images": [_top_channel(one) for one in self.top]} if self.top else {}),
             "failed": self.failed,
-            "tripped": [
-                {"rule": rule, "layer": layer, "reason": reason}
-                for rule, layer, reason in self.tripped
-            ],
+            "tripped": tripped_entries(self.tripped),
         }
 
     def write_manifest(self) -> None:

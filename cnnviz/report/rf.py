@@ -77,7 +77,7 @@ class FieldsReport:
 
 def _cells(unit: Unit, input_size: tuple[int, int]) -> dict[str, str]:
     x0, y0, x1, y1 = unit.box
-    share = (x1 - x0) * (y1 - y0) / (input_size[0] * input_size[1])
+    share = _coverage(unit, input_size)
     size, stride = field_texts(unit.field)
     cells = {
         "field": size,
@@ -94,12 +94,20 @@ def _cells(unit: Unit, input_size: tuple[int, int]) -> dict[str, str]:
     return cells
 
 
+def _coverage(unit: Unit, input_size: tuple[int, int]) -> float:
+    """Return the share of the input that a unit reads."""
+    x0, y0, x1, y1 = unit.box
+    return (x1 - x0) * (y1 - y0) / (input_size[0] * input_size[1])
+
+
 def unit_entry(unit: Unit, input_size: tuple[int, int]) -> Mapping[str, object]:
     """Return what the document of `rf` adds to the entry of a layer."""
-    x0, y0, x1, y1 = unit.box
-    coverage = (x1 - x0) * (y1 - y0) / (input_size[0] * input_size[1])
     entry: dict[str, object] = {
-        "unit": {"at": list(unit.at), "box": [x0, y0, x1, y1], "coverage": coverage}
+        "unit": {
+            "at": list(unit.at),
+            "box": list(unit.box),
+            "coverage": _coverage(unit, input_size),
+        }
     }
     if unit.effective is not None:
         sides = {f"{share:g}": unit.effective.mass_side(share) for share in SHARES}
