@@ -5,7 +5,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -143,3 +143,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
         raise
+
+
+def write_all(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
+    """Write files by their names in `folder`, each as soon as it is made, and return their paths.
+
+    Raises:
+        OutputError: As `write_atomically` does.
+    """
+    written = []
+    for name, data in files:
+        write_atomically(folder / name, data)
+        written.append(folder / name)
+    return written

@@ -64,6 +64,34 @@ def place_unit(record: LayerRecord, place: str | tuple[int, int]) -> tuple[int, 
     return place
 
 
+def find_units(
+    model: LoadedModel,
+    records: Sequence[LayerRecord],
+    place: str | tuple[int, int],
+    picture: Tensor | None = None,
+) -> list[Unit]:
+    """Return one unit of each layer whose field is known.
+
+    Args:
+        model: The network.
+        records: The layers.
+        place: `center`, (row, column), or `max` for the largest value of any channel.
+        picture: As for `strongest_units`; needed for `max` alone.
+
+    Raises:
+        UsageError: If a map has no such unit.
+        ModelError: If the network fails on the picture.
+    """
+    strongest = {} if picture is None else strongest_units(model, picture, records)
+    return [
+        Unit(
+            record, record.receptive_field, strongest.get(record.label) or place_unit(record, place)
+        )
+        for record in records
+        if record.receptive_field
+    ]
+
+
 def strongest_units(
     model: LoadedModel, picture: Tensor, records: Sequence[LayerRecord]
 ) -> dict[str, tuple[int, int]]:

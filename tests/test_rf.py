@@ -11,7 +11,7 @@ from torch import nn
 from cnnviz.errors import UsageError
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.effective import Effective, effective_fields
-from cnnviz.rf import Unit, place_unit, strongest_units
+from cnnviz.rf import Unit, find_units, place_unit, strongest_units
 from cnnviz.tracer import LayerRecord, trace
 
 
@@ -43,6 +43,19 @@ def test_a_unit_outside_of_the_map_is_wrong_usage(
 ) -> None:
     with pytest.raises(UsageError, match=r"layer 1 has no unit .*: its map is 4x6"):
         place_unit(record, place)
+
+
+def test_each_layer_has_its_unit(
+    network: nn.Module, record: LayerRecord, as_model: Callable[..., LoadedModel]
+) -> None:
+    model, records = as_model(network, (8, 12)), trace(network, (8, 12))[:2]
+    assert [one.at for one in find_units(model, records, "center")] == [(4, 6), (2, 3)]
+    assert [one.at for one in find_units(model, records, (0, 5))] == [(0, 5), (0, 5)]
+    picture = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(5))
+    strongest = strongest_units(model, picture, records)
+    found = find_units(model, records, "max", picture)
+    assert {one.record.label: one.at for one in found} == strongest
+    assert found[1] == unit(record, strongest["1"])
 
 
 def test_boxes_are_cut_at_the_border_and_theoretical_ones_are_not(record: LayerRecord) -> None:

@@ -117,7 +117,7 @@ def maximize(
     from cnnviz import catalog
     from cnnviz.classes import read_classes
     from cnnviz.config import parse_arguments
-    from cnnviz.files import check_folder, write_atomically
+    from cnnviz.files import check_folder, write_all, write_atomically
     from cnnviz.images import open_image
     from cnnviz.overrides import parse_overrides
     from cnnviz.selection import split_patterns
@@ -182,10 +182,7 @@ def maximize(
             except KeyboardInterrupt:
                 interrupted = True
     found.sort(key=lambda pair: units.index(pair[0].unit))
-    outputs = []
-    for name, data in draw_results(network, [result for result, _ in found], settings):
-        write_atomically(folder / name, data)
-        outputs.append(folder / name)
+    outputs = write_all(folder, draw_results(network, [one for one, _ in found], settings))
     report = MaximizeReport(network, settings, found, skipped, outputs, interrupted)
     _tell(report, output, folder, as_json=json)
     raise typer.Exit(INTERRUPTED if interrupted else FAILED if report.failed else DONE)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from cnnviz.cli.output import Output
     from cnnviz.models import LoadedModel
+    from cnnviz.report.rf import FieldsReport
     from cnnviz.rf import Unit
-    from cnnviz.tracer import LayerRecord
 
 _FIELDS = "Receptive fields"
 
@@ -79,7 +79,7 @@ def rf(
     OUT/rf/LAYER.png has one layer's box on the photo, OUT/rf/overview.png all of them.
     """
     from cnnviz.config import parse_arguments
-    from cnnviz.files import check_folder, write_atomically
+    from cnnviz.files import check_folder, write_all
     from cnnviz.images import open_image
     from cnnviz.overrides import parse_overrides
     from cnnviz.selection import parse_place, select_layers, split_patterns
@@ -104,7 +104,7 @@ def rf(
     from cnnviz.field_pictures import blank_photo, draw_development, draw_units
     from cnnviz.models import check_takes_photos, load_model, load_structure
     from cnnviz.report.rf import FieldsReport
-    from cnnviz.rf import Unit, place_unit
+    from cnnviz.rf import find_units
     from cnnviz.tracer import trace_module
 
     output = Output(quiet=quiet, verbose=verbose)
@@ -132,16 +132,8 @@ def rf(
         known = [record for record in chosen if record.receptive_field and record.grid]
         if not known:
             raise UsageError(f"no layer of {', '.join(patterns)} has a field: {chosen[0].reason}")
-        places = _places(network, photos, known, place)
-        units = [
-            Unit(
-                record,
-                record.receptive_field,
-                places.get(record.label) or place_unit(record, place),
-            )
-            for record in known
-            if record.receptive_field
-        ]
+        picture = _batch(network, photos[:1]) if place == "max" else None
+        units = find_units(network, known, place, picture)
         complaints: dict[str, str] = {}
         if verify:
             units, complaints = _verified(network, units, output)
@@ -150,31 +142,17 @@ def rf(
             snapshots = [_with_effective(one, photos, units, seed) for one in networks]
     photo = photos[0] if photos else blank_photo(network.preprocess.input_size)
     key = Path(images[0]).name if images else "no photo"
-    outputs = []
     pictures = (
         draw_units(network, snapshots[0], photo, key)
         if len(networks) == 1
         else draw_development(networks, snapshots, photo, key, frames=frames)
     )
-    for name, data in pictures:
-        write_atomically(out / "rf" / name, data)
-        outputs.append(out / "rf" / name)
+    outputs = write_all(out / "rf", pictures)
     unknown = [record for record in chosen if record not in known]
     listed = [unit for same in zip(*snapshots, strict=True) for unit in same]
     compared = [one.weights for one in networks] * len(units) if len(networks) > 1 else []
     report = FieldsReport(network, listed, unknown, outputs, complaints, compared)
-    if json:
-        output.document(report.document())
-    else:
-        output.table(*report.tables())
-    if photos:
-        output.preparation(network.preprocess)
-    output.notes(one.note for one in networks)
-    for record in unknown:
-        output.note(f"no field for {record.label}: {record.reason}")
-    for label, complaint in complaints.items():
-        output.error(f"{label}: {complaint}")
-    output.note(f"{len(outputs)} files in {out / 'rf'}: {out / 'rf' / 'overview.png'}")
+    _tell(report, networks, output, photo=bool(photos), as_json=json)
     raise typer.Exit(FAILED if complaints else DONE)
 
 
@@ -185,19 +163,6 @@ def _batch(network: "LoadedModel", photos: "list[Image.Image]") -> "torch.Tensor
     prepare = network.preprocess
     pictures = [prepare.normalize(prepare.crop(photo)) for photo in photos]
     return torch.from_numpy(np.stack(pictures))
-
-
-def _places(
-    network: "LoadedModel",
-    photos: "list[Image.Image]",
-    known: "Sequence[LayerRecord]",
-    place: str | tuple[int, int],
-) -> dict[str, tuple[int, int]]:
-    from cnnviz.rf import strongest_units
-
-    if place != "max":
-        return {}
-    return strongest_units(network, _batch(network, photos[:1]), known)
 
 
 def _with_effective(
@@ -225,3 +190,26 @@ def _verified(
     found = {r.label: disagreement(r, measured[r.label]) for r in records}
     checked = [replace(unit, verified=found[unit.record.label] is None) for unit in units]
     return checked, {label: said for label, said in found.items() if said}
+
+
+def _tell(
+    report: "FieldsReport",
+    networks: "Sequence[LoadedModel]",
+    output: "Output",
+    *,
+    photo: bool,
+    as_json: bool,
+) -> None:
+    if as_json:
+        output.document(report.document())
+    else:
+        output.table(*report.tables())
+    if photo:
+        output.preparation(report.model.preprocess)
+    output.notes(one.note for one in networks)
+    for record in report.unknown:
+        output.note(f"no field for {record.label}: {record.reason}")
+    for label, complaint in report.complaints.items():
+        output.error(f"{label}: {complaint}")
+    *_, overview = report.outputs
+    output.note(f"{len(report.outputs)} files in {overview.parent}: {overview}")
