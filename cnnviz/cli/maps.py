@@ -184,7 +184,7 @@ def maps(
     """
     from cnnviz.classes import read_classes
     from cnnviz.config import parse_arguments
-    from cnnviz.files import check_file, check_folder, only_run, write_atomically
+    from cnnviz.files import check_file, check_folder, only_run
     from cnnviz.images import find_images
     from cnnviz.overrides import parse_overrides
     from cnnviz.ranks import find_place
@@ -204,7 +204,7 @@ def maps(
     options.check_checkpoints(
         model, weights, device, model_args=arguments, state_key=state_key, frames=frames
     )
-    single = {
+    for_one_network = {
         "--overlay": overlay,
         f"--channels {channels}": bool(spec.top),
         "--gradients": gradients,
@@ -212,9 +212,9 @@ def maps(
         "--save-reference": save_reference is not None,
         "--fail-on change": any(rule.name == "change" for rule in rules),
     }
-    if len(weights) > 1 and any(single.values()):
-        what = next(name for name, given in single.items() if given)
-        raise UsageError(f"{what} is for one network; the maps of several stand side by side")
+    given = [name for name, is_given in for_one_network.items() if is_given]
+    if len(weights) > 1 and given:
+        raise UsageError(f"{given[0]} is for one network; the maps of several stand side by side")
     if top_images and (spec.top or overlay or reduce is not Reduce.NONE):
         raise UsageError(
             "--top-images ranks photos, not channels, of single channels: leave out "
@@ -244,8 +244,6 @@ def maps(
         from cnnviz.maps import check_precision, plan_layers
         from cnnviz.models import check_takes_photos, load_model
         from cnnviz.pictures import Style
-        from cnnviz.report.document import to_json
-        from cnnviz.report.junit import junit_xml
         from cnnviz.report.maps import MapsReport
         from cnnviz.runs import describe, run_folder
         from cnnviz.team import joined
@@ -294,13 +292,7 @@ def maps(
         report = MapsReport(
             network, plans, skipped, result, settings, rules, out, earlier, reference, top
         )
-        report.write_manifest()
-        if save_reference and result.input:
-            content = to_json(reference_document(report.document()))
-            write_atomically(save_reference, content.encode())
-        if junit:
-            checks, outcomes = report.checks, result.outcomes
-            write_atomically(junit, junit_xml(f"cnnviz maps {model}", checks, outcomes))
+        _write(report, save_reference, junit)
         _tell(report, output, as_json=json)
         raise typer.Exit(TRIPPED if report.tripped else FAILED if report.failed else DONE)
 
@@ -331,6 +323,21 @@ def _reference(rules: "Sequence[Rule]", *, gradients: bool) -> Reference | None:
     if len(paths) > 1:
         raise UsageError("--fail-on change takes one reference: " + ", ".join(map(str, paths)))
     return read_reference(paths.pop()) if paths else None
+
+
+def _write(report: "MapsReport", save_reference: Path | None, junit: Path | None) -> None:
+    """Write the manifest, and the files that were asked for."""
+    from cnnviz.files import write_atomically
+    from cnnviz.report.document import to_json
+    from cnnviz.report.junit import junit_xml
+
+    report.write_manifest()
+    if save_reference and report.result.input:
+        content = to_json(reference_document(report.document()))
+        write_atomically(save_reference, content.encode())
+    if junit:
+        suite = f"cnnviz maps {report.model.name}"
+        write_atomically(junit, junit_xml(suite, report.checks, report.result.outcomes))
 
 
 def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
