@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from cnnviz.catalog import tell_weights
-from cnnviz.choices import Normalize, Reduce
-from cnnviz.errors import UnknownNameError, UsageError
+from cnnviz.choices import Normalize, Reduce, choose
+from cnnviz.errors import UsageError
 from cnnviz.layout import Axes
 from cnnviz.maps import LayerGradient, LayerMaps
 from cnnviz.models import LoadedModel
@@ -61,11 +61,8 @@ def feature_grid(
     if tensor.is_complex():
         raise UsageError(f"maps must be real numbers, not {tensor.dtype}; take their .abs()")
     values = tensor.detach().cpu().float().reshape(-1, *shape[-2:]).numpy()
-    known = [choice.value for choice in Normalize]
-    if normalize not in known:
-        raise UnknownNameError("normalize", normalize, known)
     labels = [str(i) for i in range(len(values))]
-    return draw_grid(values, labels, normalize=Normalize(normalize), cmap=cmap)
+    return draw_grid(values, labels, normalize=choose(Normalize, normalize), cmap=cmap)
 
 
 @dataclass(frozen=True)

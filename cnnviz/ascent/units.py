@@ -22,7 +22,6 @@ from cnnviz.models import LoadedModel
 from cnnviz.selection import ChannelSpec, parse_number, select_layers
 from cnnviz.tracer import LayerRecord
 
-DEFAULT_CHANNELS = "0-8"
 SMALLEST = 32
 # Sides are multiples of this: whole strides of most layers, and quick Fourier transforms.
 _STEP = 8

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnnviz.ascent import DEFAULT_CHANNELS
 from cnnviz.choices import Goal, Parameterization, Transforms
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED, INTERRUPTED
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from cnnviz.selection import ChannelSpec
 
 _UNITS, _ASCENT = "Units", "Ascent"
-_DEFAULT_CHANNELS = "0-8"
 # Pictures have values of about 1; what is far beyond overflows.
 _LONGEST_STEP = 1e6
 
@@ -37,7 +37,7 @@ def maximize(
             "--channels", metavar="SPEC", rich_help_panel=_UNITS,
             help="0-15,31 or all; for classes also names: star,rings.",
         ),
-    ] = _DEFAULT_CHANNELS,
+    ] = DEFAULT_CHANNELS,
     objective: Annotated[
         Goal,
         typer.Option(
@@ -199,7 +199,7 @@ def _parse_units(text: str, objective: Goal) -> "ChannelSpec | tuple[str, ...]":
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     if objective is Goal.CLASS and any(word[0].isalpha() for word in words) and text != "all":
         return words
-    spec = parse_channels(text, clipped=text == _DEFAULT_CHANNELS)
+    spec = parse_channels(text, clipped=text == DEFAULT_CHANNELS)
     if spec.top:
         raise UsageError(f"--channels {text} ranks channels on photos, of which there are none")
     return spec
