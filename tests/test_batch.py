@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from on_disk import tree
 from PIL import Image
 from torch import Tensor, nn
 
@@ -56,14 +57,6 @@ def job(model: LoadedModel, out: Path, channels: str = "0-63", **options: object
     spec = parse_channels(channels, clipped=True)
     plans, _ = plan_layers(model, ["0", "1", "3"], spec, Reduce.NONE)
     return MapsJob(model, plans, Style(), out, **options)
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def names(root: Path) -> set[str]:
