@@ -101,7 +101,6 @@ def filters(
     per filter and input channel, or a matrix. Several --weights give a row for each.
     """
     from cnnviz.classes import read_classes
-    from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder
     from cnnviz.preprocess import parse_input_size
     from cnnviz.render.palette import check_cmap
@@ -115,9 +114,8 @@ def filters(
     size = parse_input_size(input_size) if input_size else None
     if cmap:
         check_cmap(cmap)
-    arguments = parse_arguments(model_args)
-    options.check_checkpoints(
-        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    arguments = options.check_network(
+        model, weights, device, model_args=model_args, state_key=state_key, frames=frames
     )
     names = read_classes(classes) if classes else None
     check_folder(out)

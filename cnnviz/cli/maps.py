@@ -183,7 +183,6 @@ def maps(
     was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
     from cnnviz.classes import read_classes
-    from cnnviz.config import parse_arguments
     from cnnviz.files import check_file, check_folder, only_run
     from cnnviz.images import find_images
     from cnnviz.overrides import parse_overrides
@@ -200,9 +199,8 @@ def maps(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
     check_cmap(cmap)
-    arguments = parse_arguments(model_args)
-    options.check_checkpoints(
-        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    arguments = options.check_network(
+        model, weights, device, model_args=model_args, state_key=state_key, frames=frames
     )
     for_one_network = {
         "--overlay": overlay,

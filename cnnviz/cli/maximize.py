@@ -114,9 +114,7 @@ def maximize(
     OUT/maximize/LAYER.png shows a layer's units, OUT/maximize/LAYER/CHANNEL.png one alone,
     OUT/maximize/overview.png all layers.
     """
-    from cnnviz import catalog
     from cnnviz.classes import read_classes
-    from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder, write_all, write_atomically
     from cnnviz.images import open_image
     from cnnviz.overrides import parse_overrides
@@ -133,8 +131,9 @@ def maximize(
     seen = parse_overrides(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
-    arguments = parse_arguments(model_args)
-    catalog.check_names(model, weights, device, model_args=arguments, state_key=state_key)
+    arguments = options.check_network(
+        model, [weights], device, model_args=model_args, state_key=state_key
+    )
     names = read_classes(classes) if classes else None
     photo = open_image(init) if init else None
     check_folder(out)

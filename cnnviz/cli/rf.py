@@ -78,7 +78,6 @@ def rf(
 
     OUT/rf/LAYER.png has one layer's box on the photo, OUT/rf/overview.png all of them.
     """
-    from cnnviz.config import parse_arguments
     from cnnviz.files import check_folder, write_all
     from cnnviz.images import open_image
     from cnnviz.overrides import parse_overrides
@@ -89,9 +88,8 @@ def rf(
     wanted = parse_overrides(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
-    arguments = parse_arguments(model_args)
-    options.check_checkpoints(
-        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    arguments = options.check_network(
+        model, weights, device, model_args=model_args, state_key=state_key, frames=frames
     )
     if len(weights) > 1 and not effective:
         raise UsageError("the field is the same with all --weights; compare them with --effective")
