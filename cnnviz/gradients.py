@@ -20,8 +20,9 @@ from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
 from cnnviz.layout import Layout
-from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps, computing_in
+from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps
 from cnnviz.models import LoadedModel
+from cnnviz.precision import computing_in
 from cnnviz.selection import parse_number
 from cnnviz.statistics import gradient_norms
 from cnnviz.tracer import first_tensor, trace_module

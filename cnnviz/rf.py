@@ -10,8 +10,9 @@ from cnnviz.choices import Precision
 from cnnviz.errors import UsageError
 from cnnviz.feeding import feed, running
 from cnnviz.hooks import observe
-from cnnviz.maps import as_stills, computing_in
+from cnnviz.maps import as_stills
 from cnnviz.models import LoadedModel
+from cnnviz.precision import computing_in
 from cnnviz.preprocess import Box
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import Effective

@@ -32,7 +32,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "building",
-        "models", "lanes", "kernels", "compiled", "saturation", "tracer", "hooks", "statistics",
+        "models", "lanes", "kernels", "compiled", "saturation", "precision", "tracer", "hooks", "statistics",
         "diagnosis", "maps", "gradients", "filters",
     ),
     (

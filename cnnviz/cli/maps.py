@@ -239,9 +239,10 @@ def maps(
         from cnnviz.clips import as_clips
         from cnnviz.feeding import Form, form_of, frame_count
         from cnnviz.gradients import find_target
-        from cnnviz.maps import check_precision, plan_layers
+        from cnnviz.maps import plan_layers
         from cnnviz.models import check_takes_photos, load_model
         from cnnviz.pictures import Style
+        from cnnviz.precision import check_precision
         from cnnviz.report.maps import MapsReport
         from cnnviz.runs import describe, run_folder
         from cnnviz.team import joined
