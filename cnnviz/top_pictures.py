@@ -25,6 +25,8 @@ from cnnviz.render.plate import draw_patches
 from cnnviz.render.png import encode_png
 
 Colours = NDArray[np.uint8]
+# Of a patch on the sheet: the row of its channel, and its rank there.
+Cell = tuple[int, int]
 
 _FOLDER = "top"
 _TILE = 144
@@ -124,7 +126,7 @@ def _write_layer(
         tiles = _cut(model, patches, pool)
         written = []
         for row in rows:
-            mine = [tiles[place] for place in patches if place[0] == row]
+            mine = [tiles[cell] for cell in patches if cell[0] == row]
             channel = TopChannel(
                 plan,
                 plan.channels[row],
@@ -149,23 +151,20 @@ def _patches(
             yield rank, Patch(source, place, float(score), field.box(*place))
 
 
-Place = tuple[int, int]
-
-
 def _cut(
-    model: LoadedModel, patches: dict[Place, Patch], pool: ThreadPoolExecutor
-) -> dict[Place, tuple[Patch, Colours]]:
+    model: LoadedModel, patches: dict[Cell, Patch], pool: ThreadPoolExecutor
+) -> dict[Cell, tuple[Patch, Colours]]:
     """Return patches with their tiles; each photo is read once."""
-    by_photo: dict[Path, list[Place]] = {}
-    for place, patch in patches.items():
-        by_photo.setdefault(patch.source.path, []).append(place)
+    by_photo: dict[Path, list[Cell]] = {}
+    for cell, patch in patches.items():
+        by_photo.setdefault(patch.source.path, []).append(cell)
 
-    def read(path: Path) -> list[tuple[Place, tuple[Patch, Colours]]]:
+    def read(path: Path) -> list[tuple[Cell, tuple[Patch, Colours]]]:
         try:
             photo: Image.Image | None = model.preprocess.in_colour(open_image(path))
         except InputError:
             photo = None  # it was there a moment ago
-        return [(place, _cut_one(model, patches[place], photo)) for place in by_photo[path]]
+        return [(cell, _cut_one(model, patches[cell], photo)) for cell in by_photo[path]]
 
     return dict(entry for entries in pool.map(read, by_photo) for entry in entries)
 
