@@ -32,16 +32,15 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "building",
-        "models", "lanes", "kernels", "compiled", "saturation", "precision", "tracer", "hooks", "statistics",
-        "diagnosis", "maps", "gradients", "filters",
+        "models", "lanes", "kernels", "compiled", "saturation", "precision", "tracer", "hooks",
+        "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
         "filter_pictures", "top_pictures", "tally", "batch", "journal", "team", "runs", "rf",
-        "field_pictures",
-        "ascent", "ascent.parameterize", "ascent.transforms", "ascent.objectives", "ascent.units",
-        "ascent.score", "ascent.loop", "ascent.views", "ascent.run", "ascent.pictures",
-        "ascent.api",
+        "field_pictures", "ascent", "ascent.parameterize", "ascent.transforms",
+        "ascent.objectives", "ascent.units", "ascent.score", "ascent.loop", "ascent.views",
+        "ascent.run", "ascent.pictures", "ascent.api",
     ),
     (
         "report", "report.document", "report.table", "report.junit",
@@ -49,9 +48,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "cli.exit_codes", "cli.complaints", "cli.output", "cli.options", "cli.layers", "cli.maps",
-        "cli.filters",
-        "cli.maximize",
-        "cli.rf", "cli",
+        "cli.filters", "cli.maximize", "cli.rf", "cli",
     ),
     ("__main__",),
 )  # fmt: skip

@@ -11,8 +11,6 @@ from cnnviz.cli.exit_codes import DONE, FAILED
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
     from PIL import Image
 
@@ -147,10 +145,8 @@ def rf(
     )
     outputs = write_all(out / "rf", pictures)
     unknown = [record for record in chosen if record not in known]
-    listed = [unit for same in zip(*snapshots, strict=True) for unit in same]
-    compared = [one.weights for one in networks] * len(units) if len(networks) > 1 else []
-    report = FieldsReport(network, listed, unknown, outputs, complaints, compared)
-    _tell(report, networks, output, photo=bool(photos), as_json=json)
+    report = FieldsReport(networks, snapshots, unknown, outputs, complaints)
+    _tell(report, output, photo=bool(photos), as_json=json)
     raise typer.Exit(FAILED if complaints else DONE)
 
 
@@ -190,21 +186,14 @@ def _verified(
     return checked, {label: said for label, said in found.items() if said}
 
 
-def _tell(
-    report: "FieldsReport",
-    networks: "Sequence[LoadedModel]",
-    output: "Output",
-    *,
-    photo: bool,
-    as_json: bool,
-) -> None:
+def _tell(report: "FieldsReport", output: "Output", *, photo: bool, as_json: bool) -> None:
     if as_json:
         output.document(report.document())
     else:
         output.table(*report.tables())
     if photo:
         output.preparation(report.model.preprocess)
-    output.notes(one.note for one in networks)
+    output.notes(one.note for one in report.models)
     for record in report.unknown:
         output.note(f"no field for {record.label}: {record.reason}")
     for label, complaint in report.complaints.items():

@@ -22,20 +22,40 @@ class FieldsReport:
     """All that is told about receptive fields.
 
     Attributes:
-        model: The network.
-        units: One per layer that has a field.
+        models: The network with each of its weights.
+        snapshots: With each of them, one unit per layer that has a field.
         unknown: Layers whose field is not known.
         outputs: The files written.
         complaints: Where a measurement differed from what was computed, by layer.
-        weights: The checkpoint of each unit, where several were compared; empty otherwise.
     """
 
-    model: LoadedModel
-    units: Sequence[Unit]
+    models: Sequence[LoadedModel]
+    snapshots: Sequence[Sequence[Unit]]
     unknown: Sequence[LayerRecord]
     outputs: Sequence[Path]
     complaints: Mapping[str, str]
-    weights: Sequence[str] = ()
+
+    @property
+    def model(self) -> LoadedModel:
+        """The network, with the last of its weights."""
+        return self.models[-1]
+
+    @property
+    def _weights(self) -> list[str]:
+        return [model.weights for model in self.models]
+
+    def _units(self, names: Sequence[str]) -> list[tuple[Unit, dict[str, str]]]:
+        """Return units with their checkpoint, those of a layer together; nothing of a single one.
+
+        Args:
+            names: Of the checkpoints.
+        """
+        several = len(names) > 1
+        return [
+            (unit, {"weights": name} if several else {})
+            for same in zip(*self.snapshots, strict=True)
+            for unit, name in zip(same, names, strict=True)
+        ]
 
     def document(self) -> dict[str, object]:
         """Return the JSON document."""
@@ -44,33 +64,30 @@ class FieldsReport:
             "schema_version": SCHEMA_VERSION,
             "command": "rf",
             "model": self.model.name,
-            "weights": list(dict.fromkeys(self.weights)) or self.model.weights,
+            "weights": self._weights if len(self.models) > 1 else self.model.weights,
             **self.model.asked,
             "input_shape": [1, self.model.preprocess.channels, *size],
             "preprocess": preprocess_entry(self.model.preprocess),
             "layers": [
                 *(
-                    {**layer_entry(unit.record), **self._weights_of(i), **unit_entry(unit, size)}
-                    for i, unit in enumerate(self.units)
+                    {**layer_entry(unit.record), **weights, **unit_entry(unit, size)}
+                    for unit, weights in self._units(self._weights)
                 ),
                 *(layer_entry(record) for record in self.unknown),
             ],
             "outputs": [path.as_posix() for path in self.outputs],
         }
 
-    def _weights_of(self, i: int) -> dict[str, object]:
-        return {"weights": self.weights[i]} if self.weights else {}
-
     def tables(self) -> list[Table]:
         """Return one row per layer: its field, and what its unit really reads."""
-        short = checkpoint_names(self.weights)
+        names = [escape(name) for name in checkpoint_names(self._weights)]
         rows = [
             {
                 "layer": escape(unit.record.label),
-                **({"weights": escape(short[i])} if short else {}),
+                **weights,
                 **_cells(unit, self.model.preprocess.input_size),
             }
-            for i, unit in enumerate(self.units)
+            for unit, weights in self._units(names)
         ]
         return tables(rows, ("reads y", "reads x", "unit", "stride"))
 
