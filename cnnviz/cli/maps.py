@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnviz.checks import Rule, parse_rules
+from cnnviz.checks import parse_rules
 from cnnviz.choices import Normalize, Precision, Reduce
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED, TRIPPED
 from cnnviz.errors import UsageError
-from cnnviz.reference import Reference, read_reference, reference_document
+from cnnviz.reference import find_reference, reference_document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cnnviz.cli.output import Output
     from cnnviz.report.maps import MapsReport
 
@@ -220,7 +218,10 @@ def maps(
         )
     if class_ is not None and not gradients:
         raise UsageError(f"--class {class_} is for --gradients")
-    reference = _reference(rules, gradients=gradients)
+    for rule in rules:
+        if rule.name == "vanishing" and not gradients:
+            raise UsageError(f"--fail-on {rule} needs --gradients")
+    reference = find_reference(rules)
     if junit and not rules:
         raise UsageError("--junit tells of --fail-on rules; give one")
     names = read_classes(classes) if classes else None
@@ -306,22 +307,6 @@ def _paths(inputs: list[str]) -> list[Path]:
         lines = (line.rstrip("\r\n") for line in sys.stdin or ()) if text == "-" else [text]
         paths.extend(Path(line) for line in lines if line)
     return paths
-
-
-def _reference(rules: "Sequence[Rule]", *, gradients: bool) -> Reference | None:
-    """Return the earlier run that a rule compares with.
-
-    Raises:
-        UsageError: If there are several, or a rule needs gradients and there are none.
-        InputError: If it cannot be read.
-    """
-    for rule in rules:
-        if rule.name == "vanishing" and not gradients:
-            raise UsageError(f"--fail-on {rule} needs --gradients")
-    paths = {rule.reference for rule in rules if rule.reference}
-    if len(paths) > 1:
-        raise UsageError("--fail-on change takes one reference: " + ", ".join(map(str, paths)))
-    return read_reference(paths.pop()) if paths else None
 
 
 def _write(report: "MapsReport", save_reference: Path | None, junit: Path | None) -> None:
