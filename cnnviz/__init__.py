@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnnviz.models import load_model as load_model
     from cnnviz.pictures import feature_grid as feature_grid
     from cnnviz.preprocess import Preprocess as Preprocess
-    from cnnviz.tracer import LayerRecord as LayerRecord
+    from cnnviz.records import LayerRecord as LayerRecord
     from cnnviz.tracer import trace as trace
 
 __version__ = "0.1.0"
@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 # No module may have the name of a public function: importing it would take the function's place.
 _HOMES = {
     "CnnvizError": "cnnviz.errors",
-    "LayerRecord": "cnnviz.tracer",
+    "LayerRecord": "cnnviz.records",
     "LoadedModel": "cnnviz.models",
     "Maximized": "cnnviz.ascent.run",
     "Preprocess": "cnnviz.preprocess",

@@ -23,9 +23,10 @@ from cnnviz.layout import Layout
 from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps
 from cnnviz.models import LoadedModel
 from cnnviz.precision import computing_in
+from cnnviz.records import first_tensor
 from cnnviz.selection import parse_number
 from cnnviz.statistics import gradient_norms
-from cnnviz.tracer import first_tensor, trace_module
+from cnnviz.tracer import trace_module
 
 # Photos of one backward pass, which holds on to what every layer gave.
 _TOGETHER = 4

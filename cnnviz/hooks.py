@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cnnviz.compiled import original, uncompiled
 from cnnviz.errors import ModelError, UnknownNameError
+from cnnviz.records import first_tensor
 from cnnviz.selection import label
-from cnnviz.tracer import first_tensor
 
 Kept = TypeVar("Kept")
 

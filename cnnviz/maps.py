@@ -15,9 +15,10 @@ from cnnviz.hooks import observe
 from cnnviz.layout import Axes, Layout
 from cnnviz.models import LoadedModel
 from cnnviz.precision import computing_in
+from cnnviz.records import LayerRecord
 from cnnviz.selection import ChannelSpec, file_stem, select_layers
 from cnnviz.statistics import Statistics, measure
-from cnnviz.tracer import LayerRecord, trace_module
+from cnnviz.tracer import trace_module
 
 REDUCTIONS: dict[Reduce, Callable[[Tensor], Tensor]] = {
     Reduce.MEAN: lambda maps: maps.mean(dim=1, keepdim=True),

@@ -16,7 +16,7 @@ from cnnviz.precision import computing_in
 from cnnviz.preprocess import Box
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import Effective
-from cnnviz.tracer import LayerRecord
+from cnnviz.records import LayerRecord
 
 
 @dataclass(frozen=True)

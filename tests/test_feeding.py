@@ -18,7 +18,8 @@ from cnnviz.feeding import (
     running,
     unresized,
 )
-from cnnviz.tracer import first_tensor, trace_module
+from cnnviz.records import first_tensor
+from cnnviz.tracer import trace_module
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from torch import nn
 from cnnviz.errors import UsageError
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.effective import Effective, effective_fields
+from cnnviz.records import LayerRecord
 from cnnviz.rf import Unit, find_units, place_unit, strongest_units
-from cnnviz.tracer import LayerRecord, trace
+from cnnviz.tracer import trace
 
 
 @pytest.fixture

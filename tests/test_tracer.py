@@ -12,8 +12,9 @@ from torchvision.models import convnext
 
 from cnnviz.errors import ModelError
 from cnnviz.layout import Axes
+from cnnviz.records import LayerRecord, first_tensor
 from cnnviz.sources import structure_arguments
-from cnnviz.tracer import LayerRecord, first_tensor, trace, trace_module
+from cnnviz.tracer import trace, trace_module
 
 
 def tiny_vit() -> nn.Module:

@@ -9,12 +9,12 @@ from cnnviz.ascent.run import Maximized, Settings
 from cnnviz.catalog import tell_weights
 from cnnviz.feeding import frame_count
 from cnnviz.models import LoadedModel
+from cnnviz.records import LayerRecord
 from cnnviz.render import text
 from cnnviz.render.canvas import Header
 from cnnviz.render.png import encode_frames, encode_png
 from cnnviz.render.tiles import Shelf, Tile, draw_pictures, draw_shelves
 from cnnviz.selection import file_stem
-from cnnviz.tracer import LayerRecord
 
 _SECONDS = 3.0
 

@@ -19,7 +19,7 @@ from cnnviz.errors import ModelError
 from cnnviz.feeding import input_channels, unresized
 from cnnviz.models import LoadedModel
 from cnnviz.precision import computing_in
-from cnnviz.tracer import LayerRecord
+from cnnviz.records import LayerRecord
 
 # How far from grey each attempt at a start is. Where the first has no gradient, another may.
 _CONTRASTS = (1.0, 30.0, 100.0)

@@ -19,8 +19,8 @@ from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes
 from cnnviz.models import LoadedModel
+from cnnviz.records import LayerRecord
 from cnnviz.selection import ChannelSpec, parse_number, select_layers
-from cnnviz.tracer import LayerRecord
 
 SMALLEST = 32
 # Sides are multiples of this: whole strides of most layers, and quick Fourier transforms.

@@ -1,29 +1,20 @@
 """Watches every operator of a forward pass and carries a receptive field along with each tensor."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import TensorWeakRef
 
 from cnnviz.receptive_field.algebra import Axis, input_axis
-from cnnviz.receptive_field.field import Field, UnknownFieldError, branches, plain, united
-from cnnviz.receptive_field.rules import (
-    CONSTANT,
-    PACKED,
-    PICKED,
-    PUT_BACK,
-    RULES,
-    Rule,
-    fields_of,
-    pointwise,
-)
+from cnnviz.receptive_field.field import Field, plain, unknown_field
+from cnnviz.receptive_field.memory import PUT_BACK, Memory, same_memory
+from cnnviz.receptive_field.operands import Arguments, fields_of
+from cnnviz.receptive_field.operators import Operator, operator_of, unpacked
+from cnnviz.receptive_field.rules import pointwise
 from cnnviz.receptive_field.shapes import run, run_as_if_all
 
 
@@ -47,36 +38,22 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
-        # By identity of the tensor, which the weak reference vouches for. (torch's own weak
-        # dictionary takes several times as long.)
-        self._fields: dict[int, tuple[TensorWeakRef, Field]] = {}
         self._noticed = noticed
-        self._origins: dict[int, tuple[TensorWeakRef, str, Mapping[str, Any]]] = {}
-        # Memory that was written to through a view. It is kept, so that none other takes its place.
-        self._tainted: dict[int, torch.UntypedStorage] = {}
-        # Slices and the like that are alive: what each is a view of, and how.
-        self._views: dict[int, tuple[TensorWeakRef, _View]] = {}
+        self._origins: dict[int, tuple[TensorWeakRef, str, Arguments]] = {}
+        self._memory = Memory()
         self._run = run_as_if_all if all_found else run
-        self._know(picture, _input_field(picture))
+        self._memory.know(picture, _input_field(picture))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         # The compiler never sees this mode, and importing it takes longer than most traces.
         return False
 
-    def _know(self, tensor: Tensor, field: Field) -> None:
-        self._fields[id(tensor)] = (TensorWeakRef(tensor), field)
-
     def field(self, tensor: Tensor) -> Field:
         """Return what a tensor's elements read of the input."""
-        known = self._fields.get(id(tensor))
-        if known is not None and known[0].ref() is tensor:
-            return known[1]
-        if self._tainted and tensor.untyped_storage()._cdata in self._tainted:
-            return _unknown(tensor.shape, _TAINTED)
-        return plain(tensor.shape)
+        return self._memory.field(tensor)
 
-    def origin(self, tensor: Tensor) -> tuple[str, Mapping[str, Any]] | None:
+    def origin(self, tensor: Tensor) -> tuple[str, Arguments] | None:
         """Return name and arguments of the noticed operator that a tensor is the result of.
 
         Arguments that are tensors are replaced by their fields.
@@ -93,17 +70,16 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Run an operator and follow it."""
         kwargs = kwargs or {}
-        operator = _operator(func)
+        operator = operator_of(func)
         result = self._run(func, args, kwargs)
-        if operator.count is not None:
-            # torch counts a multiplication and an addition as two.
-            self.macs += operator.count(args, kwargs, result) // 2
         arguments = self._bind(operator, args, kwargs)
+        if operator.count is not None:
+            self.macs += operator.count(arguments, tuple(getattr(result, "shape", ())))
         operands = [field for field in fields_of(arguments) if field.reads_input]
         if operands:
             self._follow(operator, arguments, operands, result)
         if operator.name in PUT_BACK:
-            self._remember(result, _View(operator.name, args[0], arguments))
+            self._memory.remember(result, operator.name, args[0], arguments)
         if operator.written:
             self._write(operator, arguments, operands, args, kwargs)
             self._origins.pop(id(result), None)
@@ -112,13 +88,13 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _bind(
-        self, operator: "_Operator", args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, operator: Operator, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return arguments by name, each tensor replaced by its field."""
         bound = dict(operator.defaults)
         for name, value in zip(operator.names, args, strict=False):
             if isinstance(value, torch.ScriptObject):
-                bound |= _unpacked(value)
+                bound |= unpacked(value)
             bound[name] = self._to_field(value)
         for name, value in kwargs.items():
             if name not in operator.outputs:
@@ -134,7 +110,7 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _follow(
         self,
-        operator: "_Operator",
+        operator: Operator,
         arguments: dict[str, Any],
         operands: Sequence[Field],
         result: Any,
@@ -143,18 +119,18 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             start = 0
             for part in result:
                 placed = {**arguments, "start": start, "index": start}
-                self._know(part, _apply(operator, placed, operands, part.shape))
+                self._memory.know(part, operator.apply(placed, operands, part.shape))
                 start += 1 if operator.name == "unbind" else part.shape[arguments.get("dim", 0)]
             return
         outputs = result if isinstance(result, tuple) else (result,)
         for output in outputs:
             if isinstance(output, Tensor):
-                self._know(output, _apply(operator, arguments, operands, output.shape))
+                self._memory.know(output, operator.apply(arguments, operands, output.shape))
 
     def _write(
         self,
-        operator: "_Operator",
-        arguments: Mapping[str, Any],
+        operator: Operator,
+        arguments: Arguments,
         operands: Sequence[Field],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
@@ -166,96 +142,17 @@ class FieldMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not isinstance(tensor, Tensor):
                 # A list of tensors: what is now in them is not followed.
                 for part in tensor or ():
-                    self._know(part, _unknown(part.shape, f"aten::{operator.name}: a list"))
+                    self._memory.know(
+                        part, unknown_field(part.shape, f"aten::{operator.name}: a list")
+                    )
                 continue
             read = isinstance(before, Field) and before.reads_input
-            if operator.name == "copy_" and _same_memory(tensor, args[1]):
+            if operator.name == "copy_" and same_memory(tensor, args[1]):
                 continue  # as Python does at the end of `x[1:] += y`
             others = any(field is not before for field in operands)
             if others or (read and operator.rule is not pointwise):
                 added = isinstance(before, Field) and operator.rule is pointwise
-                self._taint(tensor, self._write_through(tensor, added=added))
-
-    def _remember(self, tensor: Tensor, view: "_View") -> None:
-        self._views = {
-            key: known for key, known in self._views.items() if known[0].ref() is not None
-        }
-        self._views[id(tensor)] = (TensorWeakRef(tensor), view)
-
-    def _write_through(self, written: Tensor, *, added: bool) -> list[Tensor]:
-        """Tell those that a tensor is a view of what was written to it.
-
-        Args:
-            written: The tensor.
-            added: Whether it still reads what it read before, too.
-
-        Returns:
-            The tensor, what it is a view of, what that is a view of, and so on.
-        """
-        chain = [written]
-        while (known := self._views.get(id(chain[-1]))) is not None:
-            reference, view = known
-            if reference.ref() is not chain[-1]:
-                break
-            before, part = self.field(view.of), self.field(chain[-1])
-            self._know(view.of, _put_back(view, before, part, added))
-            chain.append(view.of)
-        return chain
-
-    def _taint(self, written: Tensor, told: Sequence[Tensor]) -> None:
-        storage = written.untyped_storage()
-        whole = told[-1].numel() * written.element_size() == storage.nbytes()
-        alone = whole and not told[-1]._is_view()
-        for reference, _ in list(self._fields.values()):
-            tensor = reference()
-            if tensor is None or any(tensor is one for one in told):
-                continue
-            if tensor.untyped_storage()._cdata == storage._cdata:
-                self._know(tensor, _unknown(tensor.shape, _TAINTED))
-        if not alone:
-            # The rest of the memory may be looked at later, through a tensor not yet seen.
-            self._tainted[storage._cdata] = storage
-
-
-_TAINTED = "written to through a view of it"
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """How a tensor came out of another one, in whose memory it lies.
-
-    Attributes:
-        operator: The name of a rule of `PUT_BACK`.
-        of: The other tensor.
-        arguments: Those of the operator.
-    """
-
-    operator: str
-    of: Tensor
-    arguments: Mapping[str, Any]
-
-
-def _same_memory(one: Tensor, other: Tensor) -> bool:
-    return one.untyped_storage()._cdata == other.untyped_storage()._cdata and (
-        one.storage_offset(),
-        one.shape,
-        one.stride(),
-    ) == (other.storage_offset(), other.shape, other.stride())
-
-
-def _put_back(view: _View, before: Field, part: Field, added: bool) -> Field:
-    """Return what a tensor reads after a view of it was written to."""
-    shape = view.of.shape
-    if before.unknown or part.unknown:
-        return _unknown(shape, before.unknown or part.unknown or "")
-    # What is added to is still read; what is replaced is not, and no rule follows that.
-    if (before.reads_input and not added) or before.beside or part.beside:
-        return _unknown(shape, _TAINTED)
-    try:
-        placed = PUT_BACK[view.operator](before, part, view.arguments)
-        return united([before, placed]) if before.reads_input else placed
-    except UnknownFieldError as why:
-        return _unknown(shape, str(why))
+                self._memory.write(tensor, added=added)
 
 
 def _input_field(picture: Tensor) -> Field:
@@ -264,141 +161,3 @@ def _input_field(picture: Tensor) -> Field:
     columns = Axis(1, rows.reads) if width == height else input_axis(1, width)
     field = plain(picture.shape).with_axis(-2, rows).with_axis(-1, columns)
     return field if picture.ndim < 5 else field.with_axis(-3, input_axis(2, picture.shape[-3]))
-
-
-@dataclass(frozen=True)
-class _Operator:
-    """What is asked of an operator at every call.
-
-    Attributes:
-        name: Its name as the rules have it: without `aten::`, and mostly without the `_` at the
-            end of what works in place.
-        title: Its name as torch has it.
-        rule: How fields go through it; None where nothing tells.
-        constant: Whether the result reads nothing.
-        count: Twice the multiply-adds of a call with these arguments and result; None where
-            there are none.
-        names: Of the arguments, in order.
-        defaults: Of the arguments that have any; None for all others.
-        outputs: Names of arguments that only receive the result.
-        written: Position and name of the arguments that are written to.
-    """
-
-    name: str
-    title: str
-    rule: Rule | None
-    constant: bool
-    count: Callable[..., int] | None
-    names: tuple[str, ...]
-    defaults: Mapping[str, Any]
-    outputs: frozenset[str]
-    written: tuple[tuple[int, str], ...]
-
-
-@cache
-def _operator(func: OpOverload) -> _Operator:
-    schema = func._schema
-    name = schema.name.removeprefix("aten::")
-    base = name if name in (*RULES, *CONSTANT, *PICKED) else name.removesuffix("_")
-    rule: Rule | None = RULES.get(base)
-    if rule is None and torch.Tag.pointwise in func.tags:
-        rule = pointwise
-    given = [argument for argument in schema.arguments if not argument.is_out]
-    return _Operator(
-        name=base,
-        title=schema.name if "::" in base else f"aten::{base}",
-        rule=rule,
-        constant=base in CONSTANT,
-        count=_count_packed
-        if base in PACKED
-        else _counter(flop_registry.get(func._overloadpacket)),
-        names=tuple(argument.name for argument in given),
-        defaults={a.name: a.default_value if a.has_default_value() else None for a in given},
-        outputs=frozenset(argument.name for argument in schema.arguments if argument.is_out),
-        written=tuple(
-            (i, argument.name) for i, argument in enumerate(schema.arguments) if argument.is_write
-        ),
-    )
-
-
-def _unpacked(packed: Any) -> dict[str, Any]:
-    """Return what a quantized layer keeps in one object, as a convolution's arguments."""
-    weight, _ = packed.unpack()
-    names = ("stride", "padding", "dilation") if hasattr(packed, "stride") else ()
-    return {"weight": plain(weight.shape), **{n: list(getattr(packed, n)()) for n in names}}
-
-
-def _count_packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> int:
-    weight, _ = args[1].unpack()
-    return int(2 * result.numel() * weight[0].numel())
-
-
-def _counter(formula: Callable[..., int] | None) -> Callable[..., int] | None:
-    """Return what counts the work of a call from its arguments and result."""
-    if formula is None:
-        return None
-    of_shapes = getattr(formula, "__wrapped__", None)
-    if of_shapes is None:
-        return lambda args, kwargs, result: formula(*args, **kwargs, out_val=result)
-
-    # torch's wrapper walks all arguments, however deep, to find the shapes in them.
-    def count(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> int:
-        named = {name: _shape(value) for name, value in kwargs.items()}
-        return int(of_shapes(*map(_shape, args), **named, out_shape=_shape(result)))
-
-    return count
-
-
-def _shape(value: Any) -> Any:
-    return value.shape if isinstance(value, Tensor) else value
-
-
-def _unknown(shape: Sequence[int], reason: str) -> Field:
-    return Field(plain(shape).dims, unknown=reason)
-
-
-def _branch(arguments: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Return the arguments with one branch of each field; those that have fewer give the last.
-
-    What an element reads through several operands is what it reads through one, and through the
-    other: it is enough that each branch takes part.
-    """
-
-    def pick(value: Any) -> Any:
-        if isinstance(value, list):
-            return [pick(item) for item in value]
-        return branches(value)[: number + 1][-1] if isinstance(value, Field) else value
-
-    return {name: pick(value) for name, value in arguments.items()}
-
-
-def _apply(
-    operator: _Operator,
-    arguments: dict[str, Any],
-    operands: Sequence[Field],
-    shape: tuple[int, ...],
-) -> Field:
-    """Return the field of an operator's result, unknown with the reason where no rule tells."""
-    if operator.constant:
-        return plain(shape)
-    if operator.name in PICKED:
-        # Whatever is not known of the operands, this is what will never be.
-        return _unknown(shape, f"{operator.title}: {PICKED[operator.name]}")
-    for field in operands:
-        if field.unknown:
-            return _unknown(shape, field.unknown)
-    if operator.rule is None:
-        return _unknown(shape, f"no rule for the operator {operator.title}")
-    try:
-        several = max(len(field.beside) for field in operands)
-        field = united(
-            [operator.rule(_branch(arguments, i), shape) for i in range(several + 1)]
-            if several
-            else [operator.rule(arguments, shape)]
-        )
-    except UnknownFieldError as why:
-        return _unknown(shape, f"{operator.title}: {why}")
-    if field.shape != shape:
-        # An output beside the main one, such as the mean that a normalisation used.
-        return _unknown(shape, f"{operator.title}: an output beside the main one")
-    return field

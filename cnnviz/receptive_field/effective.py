@@ -21,7 +21,7 @@ from cnnviz.hooks import observe
 from cnnviz.maps import as_stills
 from cnnviz.models import LoadedModel
 from cnnviz.precision import computing_in
-from cnnviz.tracer import LayerRecord
+from cnnviz.records import LayerRecord
 
 SHARES = (0.5, 0.95)
 _NOISE_PICTURES = 8

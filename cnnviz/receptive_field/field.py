@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from math import prod
 
 from cnnviz.receptive_field.algebra import Axis
+from cnnviz.receptive_field.taps import Taps
 
 
 class UnknownFieldError(Exception):
@@ -95,6 +96,28 @@ class Field:
         place = dim % len(self.dims)
         return Field((*self.dims[:place], new, *self.dims[place + 1 :]), self.context, self.unknown)
 
+    def read(self, dim: int, taps: Taps) -> "Field":
+        """Return the field after an operator that reads one dimension with these taps."""
+        axis = self.axis(dim)
+        if axis is not None:
+            read = axis.read(taps)
+            if read.reads.nothing:
+                # All of it is padding: along the other axis too, nothing is read.
+                shape = self.with_axis(dim, read).shape
+                return Field(plain(shape).dims, unknown=self.unknown)
+            return self.with_axis(dim, read)
+        if self.dims[dim].axes:
+            raise UnknownFieldError("a window over merged rows and columns")
+        inside = (taps.table >= 0) & (taps.table < self.dims[dim].size)
+        if self.context and not inside.any(axis=1).all():
+            raise UnknownFieldError("padding or gaps beside places that all see the same")
+        return self.with_dim(dim, Dim((Atom(len(taps.table)),)))
+
+    def replaced(self, dim: int, size: int) -> "Field":
+        """Return the field after an operator that makes `size` new elements of all along `dim`."""
+        mixed = self.mixed([dim]) if self.dims[dim].axes else self
+        return mixed.with_dim(dim, Dim((Atom(size),)))
+
     def mixed(self, dims: Sequence[int]) -> "Field":
         """Return the field after an operator that lets all elements along `dims` see each other.
 
@@ -120,7 +143,7 @@ class Field:
             if keep and axis is not None:
                 field = field.with_axis(dim, axis.whole())
             else:
-                field = field.mixed([dim]).with_dim(dim, Dim((Atom(1),)))
+                field = field.replaced(dim, 1)
         if keep:
             return field
         kept = tuple(entry for i, entry in enumerate(field.dims) if i not in gone)
@@ -131,6 +154,11 @@ class Field:
 def plain(shape: tuple[int, ...]) -> Field:
     """Return the field of a tensor that reads nothing of the input."""
     return Field(tuple(Dim((Atom(size),)) for size in shape))
+
+
+def unknown_field(shape: Sequence[int], reason: str) -> Field:
+    """Return the field of a tensor of which nothing is known, with the reason why."""
+    return Field(plain(tuple(shape)).dims, unknown=reason)
 
 
 def merge_context(axes: Sequence[Axis]) -> tuple[Axis, ...]:

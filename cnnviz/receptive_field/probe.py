@@ -21,7 +21,7 @@ from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
 from cnnviz.maps import as_stills
 from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
-from cnnviz.tracer import LayerRecord
+from cnnviz.records import LayerRecord
 
 # Input pixels of one forward pass: as many pictures as fit.
 _PIXELS = 8 * 224 * 224

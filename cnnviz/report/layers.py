@@ -11,9 +11,9 @@ from rich.table import Table
 from cnnviz.errors import UnknownNameError
 from cnnviz.feeding import frame_count
 from cnnviz.models import LoadedModel
+from cnnviz.records import LayerRecord
 from cnnviz.report.document import SCHEMA_VERSION, field_entry, field_texts
 from cnnviz.report.table import tables
-from cnnviz.tracer import LayerRecord
 
 Cell = str | int | float | bool | None
 

@@ -9,10 +9,10 @@ from rich.table import Table
 
 from cnnviz.ascent.run import Maximized, Settings
 from cnnviz.models import LoadedModel
+from cnnviz.records import LayerRecord
 from cnnviz.render import text
 from cnnviz.report.document import SCHEMA_VERSION, preprocess_entry
 from cnnviz.report.table import tables
-from cnnviz.tracer import LayerRecord
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,14 @@ def test_torch_is_not_imported_for(process, here, words, code, said):
     assert re.search(r"\| +typer$", run.stderr, re.MULTILINE)
 
 
+def test_the_bundled_network_is_listed_without_what_takes_long_to_import(process):
+    run = process("layers", python=("-X", "importtime"))
+    assert run.code == 0
+    imported = set(re.findall(r"\| +([\w.]+)$", run.stderr, re.MULTILINE))
+    assert "torch" in imported
+    assert not imported & {"torchvision", "torch._dynamo", "sympy", "triton", "matplotlib"}
+
+
 def test_the_command_and_the_module_are_the_same_program(process):
     command = Path(sys.executable).with_name("cnnviz")
     if not command.exists():

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from toys import Toy, compared, conv, seeded
 
 from cnnviz.receptive_field.rules import CONSTANT, PICKED, RULES
-from cnnviz.tracer import LayerRecord, trace
+from cnnviz.records import LayerRecord
+from cnnviz.tracer import trace
 
 Function = Callable[[Tensor], Tensor]
 

@@ -22,7 +22,8 @@ from cnnviz.layout import Axes
 from cnnviz.models import load_model, load_structure
 from cnnviz.receptive_field.effective import effective_fields
 from cnnviz.receptive_field.probe import probe
-from cnnviz.tracer import LayerRecord, trace
+from cnnviz.records import LayerRecord
+from cnnviz.tracer import trace
 
 
 def clip_toy(run: Callable[[Toy, Tensor], Tensor] | None = None) -> nn.Module:

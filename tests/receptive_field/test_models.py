@@ -12,7 +12,8 @@ from toys import compared
 
 from cnnviz.catalog import torchvision_names
 from cnnviz.models import load_model, load_structure
-from cnnviz.tracer import LayerRecord, trace
+from cnnviz.records import LayerRecord
+from cnnviz.tracer import trace
 
 HAND_MADE = [
     ("alexnet", "features.12", 195, 32, 66),

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from cnnviz.receptive_field.probe import Measured, disagreement, probe
-from cnnviz.tracer import LayerRecord, trace
+from cnnviz.records import LayerRecord
+from cnnviz.tracer import trace
 
 
 class ConvEnd(nn.Identity):
