@@ -47,7 +47,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "ascent.run", "ascent.pictures", "ascent.api",
     ),
     (
-        "report", "report.document", "report.table", "report.junit",
+        "report", "report.document", "report.preparation", "report.table", "report.junit",
         "report.layers", "report.maps", "report.filters", "report.maximize", "report.rf",
     ),
     (

@@ -17,14 +17,13 @@ from cnnviz.reference import Reference, tell_photos
 from cnnviz.report.document import (
     SCHEMA_VERSION,
     field_entry,
-    field_texts,
     finite,
     preprocess_entry,
     statistics_entry,
     to_json,
     tripped_entries,
 )
-from cnnviz.report.table import tables
+from cnnviz.report.table import field_texts, tables
 from cnnviz.statistics import GradientNorms, Statistics
 from cnnviz.symptoms import input_symptoms, symptoms
 from cnnviz.tally import RunResult

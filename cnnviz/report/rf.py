@@ -11,9 +11,9 @@ from cnnviz.catalog import checkpoint_names
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.effective import SHARES
 from cnnviz.records import LayerRecord
-from cnnviz.report.document import SCHEMA_VERSION, field_texts, preprocess_entry
+from cnnviz.report.document import SCHEMA_VERSION, preprocess_entry
 from cnnviz.report.layers import layer_entry
-from cnnviz.report.table import tables
+from cnnviz.report.table import field_texts, tables
 from cnnviz.rf import Unit
 
 
