@@ -32,7 +32,9 @@ def line_height(size: int) -> int:
 def ink(text: str, size: int, weight: Weight = "regular") -> NDArray[np.uint8]:
     """Return the coverage of a line of text, (line_height(size), width) uint8, 255 is full ink."""
     # Names of files may hold anything; fonts refuse bytes that are no text, and line ends.
-    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    shown = text
+    if not text.isprintable():
+        shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
     mask, (left, top) = _font(size, weight).getmask2(shown, mode="L", anchor="ls")
     width, height = mask.size
     coverage = np.asarray(mask, dtype=np.uint8).reshape(height, width)
@@ -76,7 +78,13 @@ def write(
 @lru_cache(maxsize=4096)
 def _written(text: str, size: int, weight: Weight, strength: float) -> Indices:
     """Return a line of text as palette indices, (line_height(size), width); none is above white."""
-    return grey(255 - ink(text, size, weight) * np.float32(strength))
+    return _shades(strength)[ink(text, size, weight)]
+
+
+@cache
+def _shades(strength: float) -> Indices:
+    """Return the palette index of each coverage, 0 to 255."""
+    return grey(255 - np.arange(256) * np.float32(strength))
 
 
 def width(text: str, size: int, weight: Weight = "regular") -> int:
