@@ -9,6 +9,7 @@ from os.path import isdir, isfile
 from pathlib import Path
 
 from cnnviz.errors import InputError, UnknownNameError, UsageError
+from cnnviz.files import absence
 
 # Unlike the methods of Path, `isfile` and `isdir` take any text: too long ones are no files.
 
@@ -41,6 +42,11 @@ def _scan(pattern: re.Pattern[str]) -> tuple[str, ...]:
     sources = (Path(spec.origin).parent / "models").rglob("*.py")
     found = (match for path in sources for match in pattern.finditer(path.read_text("utf-8")))
     return tuple(sorted({next(filter(None, match.groups())) for match in found}))
+
+
+def is_named_network(text: str) -> bool:
+    """Return whether `text` names a network that needs no code of the user's."""
+    return text in (DEMO, *torchvision_names())
 
 
 def split_factory(model: str) -> tuple[str, str] | None:
@@ -119,12 +125,12 @@ def check_names(
 
 def _check_model(model: str) -> None:
     factory = split_factory(model)
-    if factory is None and model not in (DEMO, *torchvision_names()):
+    if factory is None and not is_named_network(model):
         _refuse_weights(model)
         known = [DEMO, *torchvision_names()]
         raise UnknownNameError("model", model, known, see="or your own as FILE.py:FACTORY")
     if factory is not None and factory[0].endswith(".py") and not isfile(factory[0]):
-        raise InputError(f"model file {factory[0]} does not exist")
+        raise InputError(f"model file {factory[0]} {absence(factory[0])}")
 
 
 _NO_HOOKS = {
@@ -150,4 +156,4 @@ def _check_checkpoint(weights: str) -> None:
     if isdir(weights):
         raise InputError(f"checkpoint {weights} is a folder; name a file in it")
     if not isfile(weights):
-        raise InputError(f"checkpoint {weights} does not exist")
+        raise InputError(f"checkpoint {weights} {absence(weights)}")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cnnviz.archives import read_exported, read_torchscript
-from cnnviz.catalog import TORCHSCRIPT, program_kind
+from cnnviz.catalog import DEMO, TORCHSCRIPT, program_kind
 from cnnviz.errors import WeightsError
 from cnnviz.wrappings import Found, State, find_weights
 
@@ -244,8 +244,10 @@ def check_fit(path: Path, model: str, state: State, expected: Mapping[str, Tenso
         if keys
     ]
     if complaints:
+        # Who forgot -m has not heard of the bundled network.
+        hint = "; if it is of another network, name that with -m" if model == DEMO else ""
         raise WeightsError(
-            f"{path} does not fit {model}: of {len(expected)} tensors {'; '.join(complaints)}"
+            f"{path} does not fit {model}: of {len(expected)} tensors {'; '.join(complaints)}{hint}"
         )
 
 

@@ -38,8 +38,9 @@ def check_folder(folder: Path, option: str = "--out") -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except FileExistsError as error:
+        what = "a link that leads nowhere" if folder.is_symlink() else "a file"
         raise OutputError(
-            f"{folder} is a file; choose another output folder with {option}"
+            f"{folder} is {what}; choose another output folder with {option}"
         ) from error
     except OSError as error:
         raise OutputError(
@@ -141,8 +142,24 @@ def write_atomically(path: Path, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+            raise OutputError(f"cannot write {path}: {_why(path, error)}") from error
         raise
+
+
+def _why(path: Path, error: OSError) -> str | None:
+    blocked = next((str(folder) for folder in path.parents if os.path.isfile(folder)), None)
+    return f"{blocked} is a file" if blocked else error.strerror
+
+
+def absence(path: Path | str) -> str:
+    """Return what is said of a path at which nothing was found: not there, or out of reach."""
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        return f"cannot be reached: {error.strerror}"
+    except (OSError, ValueError):
+        pass  # Odd names, such as those that are too long, are no files either.
+    return "does not exist"
 
 
 def write_all(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:

@@ -6,7 +6,7 @@ import struct
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cnnviz.errors import InputError
+from cnnviz.catalog import is_named_network
+from cnnviz.errors import InputError, OutputError
+from cnnviz.files import absence
 from cnnviz.shared import Shared
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -54,10 +56,11 @@ def find_images(inputs: Iterable[Path], *, exclude: Path | None = None) -> list[
     Raises:
         InputError: If there is no picture at all.
     """
+    exclude = _real(exclude) if exclude else None
     found: dict[Path, ImageSource] = {}
     for place in inputs:
         for source in _expand(place, exclude):
-            found.setdefault(source.path.resolve(), source)
+            found.setdefault(_real(source.path), source)
     sources = list(found.values())
     if all(source.error for source in sources):
         errors = [str(source.error) for source in sources]
@@ -73,35 +76,46 @@ def _expand(place: Path, exclude: Path | None) -> list[ImageSource]:
         return without(_missing(place))
     if not os.path.isdir(place):
         return [ImageSource(place, place.name)]
-    try:
-        paths = list(_walk(place, exclude.resolve() if exclude else None))
-    except OSError as error:
-        return without(f"cannot read folder {error.filename}: {error.strerror}")
-    if not paths:
-        return without(f"no picture in folder {place}; looked for {' '.join(EXTENSIONS)}")
-    return [ImageSource(p, p.relative_to(place).as_posix(), folder=place) for p in paths]
+    closed: list[OSError] = []
+    paths = list(_walk(place, exclude, closed.append))
+    found = [ImageSource(p, p.relative_to(place).as_posix(), folder=place) for p in paths]
+    found += [_closed(Path(error.filename), error) for error in closed]
+    return found or without(f"no picture in folder {place}; looked for {' '.join(EXTENSIONS)}")
 
 
-def _shown(place: Path) -> str:
-    """Return a path as a message can hold it: a line break in it would tear the message."""
-    return text if (text := str(place)).isprintable() else repr(text)
+def _closed(folder: Path, error: OSError) -> ImageSource:
+    said = f"cannot read folder {shown(folder)}: {error.strerror}"
+    return ImageSource(folder, folder.name, said)
+
+
+def _real(path: Path) -> Path:
+    # The method of Path raises on links in a circle.
+    return Path(os.path.realpath(path))
+
+
+def shown(place: Path) -> str:
+    """Return a path as a line of text can hold it: a line break in it would tear the line."""
+    return text if (text := place.as_posix()).isprintable() else repr(text)
 
 
 def _missing(place: Path) -> str:
-    text = _shown(place)
+    text = shown(place)
     if re.match("(https?|ftp|s3|gs|file):/", text):
         # As a path, an address has lost one of its slashes.
         return f"{text.replace(':/', '://', 1)} is an address and not a file; download it first"
-    return f"{text} does not exist"
+    hint = "; a network is named with -m" if is_named_network(text) else ""
+    return f"{text} {absence(place)}{hint}"
 
 
-def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
+def _walk(
+    folder: Path, exclude: Path | None, on_error: Callable[[OSError], None]
+) -> Iterator[Path]:
     # Only the output of a run is left out, not a folder of pictures that is also the output.
-    skip = exclude if exclude != folder.resolve() else None
-    for root, folders, files in os.walk(folder, onerror=_raise):
+    skip = exclude if exclude != _real(folder) else None
+    for root, folders, files in os.walk(folder, onerror=on_error):
         here = Path(root)
         folders[:] = sorted(
-            (f for f in folders if not f.startswith(".") and (here / f).resolve() != skip),
+            (f for f in folders if not f.startswith(".") and _real(here / f) != skip),
             key=natural_key,
         )
         for name in sorted(files, key=natural_key):
@@ -109,8 +123,29 @@ def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
                 yield here / name
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def check_places(sources: Iterable[ImageSource], out: Path) -> None:
+    """Make sure that no picture lies where the folder for what is drawn of it must be.
+
+    Args:
+        sources: The pictures.
+        out: The output folder.
+
+    Raises:
+        OutputError: If one does; it names it.
+    """
+    for source in sources:
+        if not source.error and _is_same(source.path, out / source.key):
+            raise OutputError(
+                f"{shown(source.path)} stands where a folder for its own pictures would be made; "
+                "choose another output folder with --out"
+            )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -125,7 +160,7 @@ def told_apart(sources: list[ImageSource]) -> list[ImageSource]:
     longer: set[Path] = set()
     while True:
         count = Counter(source.key for source in sources)
-        twins = {source.path.resolve() for source in sources if count[source.key] > 1}
+        twins = {_real(source.path) for source in sources if count[source.key] > 1}
         if not twins:
             return sources
         # A longer key may be that of a third picture: the set grows until none is left.
@@ -133,7 +168,7 @@ def told_apart(sources: list[ImageSource]) -> list[ImageSource]:
         shared = os.path.commonpath(longer)
         sources = [
             replace(s, key=path.relative_to(shared).as_posix())
-            if (path := s.path.resolve()) in longer
+            if (path := _real(s.path)) in longer
             else s
             for s in sources
         ]
@@ -191,17 +226,17 @@ def decoding(path: Path, part: str = "") -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(_missing(path)) from error
     except IsADirectoryError as error:
-        raise InputError(f"{_shown(path)} is a folder; name a photo") from error
+        raise InputError(f"{shown(path)} is a folder; name a photo") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{part}{_shown(path)} is not a picture that can be read") from error
+        raise InputError(f"{part}{shown(path)} is not a picture that can be read") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"{part}{_shown(path)} is too large: {_megapixels(error)}") from error
+        raise InputError(f"{part}{shown(path)} is too large: {_megapixels(error)}") from error
     except OSError as error:
         raise InputError(
-            f"{part}{_shown(path)} cannot be read: {error.strerror or error}"
+            f"{part}{shown(path)} cannot be read: {error.strerror or error}"
         ) from error
     except _BROKEN as error:
-        raise InputError(f"{part}{_shown(path)} is a broken picture: {error}") from error
+        raise InputError(f"{part}{shown(path)} is a broken picture: {error}") from error
 
 
 @contextmanager

@@ -94,13 +94,13 @@ class Preprocess:
         As torchvision's `Resize`, `CenterCrop` and `Grayscale` do on a Pillow image, to the pixel.
 
         Raises:
-            InputError: If the photo is so narrow that it would be huge after the resize.
+            InputError: If the photo would be huge after the resize.
         """
         width, height = self._resized(photo.size)
         if width * height > _LARGEST:
             raise InputError(
-                f"a picture of {photo.width}x{photo.height} pixels is too narrow: "
-                f"it would be {width}x{height} after the resize"
+                f"a picture of {photo.width}x{photo.height} pixels would be {width}x{height} after "
+                f"the resize, and the limit is {_LARGEST // 1_000_000} million pixels"
             )
         resized = photo.resize(self._resized(photo.size), self.interpolation)
         left, top = self._corner(resized.size)

@@ -1,6 +1,7 @@
 """What many tests start from: tiny networks as loaded models, and the real photos."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,20 @@ def as_model() -> LoadToy:
 @pytest.fixture(scope="session")
 def demo_trained() -> LoadedModel:
     return load_model("demo", device="cpu")
+
+
+@pytest.fixture
+def ordinary_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder of somebody who may not read everything, also where root runs tests.
+
+    Only its own relative paths can be relied on, and nothing can be imported any more.
+    """
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o755)
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield tmp_path
+    finally:
+        os.seteuid(me)

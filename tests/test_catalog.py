@@ -92,6 +92,16 @@ def test_a_name_that_cannot_exist_is_told_apart(
         check_names(model, weights, device)
 
 
+def test_a_file_out_of_reach_is_not_said_to_be_missing(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0)
+    request.getfixturevalue("ordinary_user")
+    for model, weights in (("locked/net.py:f", "none"), ("demo", "locked/w.pth")):
+        with pytest.raises(InputError, match=r"locked/\w+\.\w+ cannot be reached: Permission den"):
+            check_names(model, weights, "cpu")
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:13"])
 def test_devices_of_a_known_form_pass_wherever_the_test_runs(device: str) -> None:
     check_names("demo", "default", device)

@@ -230,6 +230,15 @@ def test_what_does_not_fit_is_counted_and_named(network: nn.Module) -> None:
     )
 
 
+def test_weights_for_the_bundled_network_may_have_been_meant_for_another(
+    network: nn.Module,
+) -> None:
+    for model, said in (("demo", "; if it is of another network, name that with -m"), ("toy", "")):
+        with pytest.raises(WeightsError) as caught:
+            check_fit(Path("x.pth"), model, {**network.state_dict(), "a": torch.ones(1)}, {})
+        assert str(caught.value).endswith(f"…){said}")
+
+
 def test_a_long_list_of_what_does_not_fit_is_cut_to_three(network: nn.Module) -> None:
     with pytest.raises(WeightsError, match=r"8 missing \(0\.weight, 0\.bias, 1\.weight, …\)"):
         check_fit(Path("x.pth"), "toy", {}, network.state_dict())

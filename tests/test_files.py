@@ -87,6 +87,19 @@ def test_checked_folder_that_is_a_file_is_an_error_that_names_the_option(tmp_pat
         check_folder(tmp_path / "out")
 
 
+def test_checked_folder_that_is_a_link_to_nowhere_is_not_called_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("gone")
+    with pytest.raises(OutputError, match=r"out is a link that leads nowhere; choose"):
+        check_folder(tmp_path / "out")
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "x", tmp_path / "file" / "a" / "b" / "x"):
+        with pytest.raises(OutputError, match=r"cannot write .*/x: .*/file is a file$"):
+            write_atomically(path, b"x")
+
+
 def test_checked_folder_below_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="Not a directory"):

@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnviz.errors import InputError, UsageError
-from cnnviz.images import find_images, natural_key, open_image, open_reduced
+from cnnviz.errors import InputError, OutputError, UsageError
+from cnnviz.images import check_places, find_images, natural_key, open_image, open_reduced
 from cnnviz.preprocess import Preprocess, parse_input_size
 
 # Two rows of three colours, each a block of 8x8, so that JPEG keeps them apart.
@@ -287,6 +288,48 @@ def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
     assert keys(tmp_path) == ["a.jpg"]
 
 
+def test_a_picture_that_is_a_link_to_itself_fails_later(tmp_path: Path) -> None:
+    os.symlink("x.jpg", tmp_path / "x.jpg")
+    (source,) = find_images([tmp_path])
+    with pytest.raises(InputError, match=r"x\.jpg cannot be read: Too many levels"):
+        open_image(source.path)
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[None]:
+    make(tmp_path, "photos/a.jpg", "photos/locked/b.jpg", "photos/z/c.jpg")
+    (tmp_path / "photos" / "locked").chmod(0)
+    yield
+    (tmp_path / "photos" / "locked").chmod(0o755)
+
+
+@pytest.mark.usefixtures("locked", "ordinary_user")
+def test_a_folder_that_cannot_be_read_stops_no_other() -> None:
+    found = find_images([Path("photos")])
+    assert [(source.key, source.error) for source in found] == [
+        ("a.jpg", None),
+        ("z/c.jpg", None),
+        ("locked", "cannot read folder photos/locked: Permission denied"),
+    ]
+
+
+@pytest.mark.usefixtures("locked", "ordinary_user")
+def test_what_is_out_of_reach_is_not_said_to_be_missing() -> None:
+    with pytest.raises(InputError, match=r"b\.jpg cannot be reached: Permission denied; .* folder"):
+        find_images([Path("photos/locked/b.jpg"), Path("photos/locked")])
+
+
+def test_a_picture_in_the_place_of_its_own_folder_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "other.jpg", "out/other.jpg")
+    inside = find_images([tmp_path / "a.jpg"])
+    with pytest.raises(OutputError, match=r"a\.jpg stands where a folder .* another .* --out"):
+        check_places(inside, tmp_path)
+    # Another file in the way fails that picture only, later.
+    check_places(find_images([tmp_path / "other.jpg"]), tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    check_places(find_images([tmp_path / "out", tmp_path / "empty"]), tmp_path)
+
+
 def test_natural_order_takes_every_kind_of_digit() -> None:
     names = ["x10", "x9", "x٣", "x²", "x", "10", "9", "x01", "x1"]
     order = sorted(names, key=natural_key)
@@ -309,7 +352,7 @@ def test_an_input_size_that_is_none_is_wrong_usage(text: str) -> None:
 
 def test_a_very_narrow_picture_is_refused_before_it_is_huge() -> None:
     preprocess = Preprocess((224, 224), (256, 256))
-    with pytest.raises(InputError, match="1x20000 pixels is too narrow"):
+    with pytest.raises(InputError, match="1x20000 pixels would be 256x5120000"):
         preprocess.crop(Image.new("RGB", (1, 20_000)))
     assert preprocess.crop(Image.new("RGB", (10, 1000))).size == (224, 224)
 

@@ -51,11 +51,15 @@ class _Boundary(TyperGroup):
             sys.stdout = None
             code = FAILED
         except OSError as error:
-            # Files have errors of their own; what is left is where stdout goes.
-            if error.errno != errno.ENOSPC:
+            # Files have errors of their own; what is left is Typer's, and where stdout goes.
+            if "--install-completion" in words:
+                where = f"{error.filename}: {error.strerror}"
+                _say(error, debug, f"cannot write {where}; --show-completion prints it instead")
+            elif error.errno == errno.ENOSPC:
+                _say(error, debug, f"cannot write to stdout: {error.strerror}")
+                sys.stdout = None
+            else:
                 raise
-            _say(error, debug, f"cannot write to stdout: {error.strerror}")
-            sys.stdout = None
             code = FAILED
         if code == INTERRUPTED:  # also what Typer makes of Ctrl-C inside a command
             print("interrupted", file=sys.stderr)

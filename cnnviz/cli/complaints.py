@@ -6,6 +6,8 @@ from typing import Any
 
 import typer
 
+from cnnviz.catalog import is_named_network, split_factory
+
 
 def complaint(error: typer.TyperException, words: Sequence[str]) -> str:
     """Return what is wrong, and where to read what a command takes.
@@ -42,6 +44,7 @@ def _ways_on(error: Any, context: Any, said: str, words: Sequence[str]) -> Itera
         yield f"{error.param.metavar} is: {error.param.help}"
     elif said.startswith("Got unexpected") and not _takes_arguments(command):
         yield f"{context.command_path} takes options only."
+        yield from _options_for(said.partition("(s) (")[2].rstrip(")").split(), context)
     elif no_option and context.parent is None:
         yield f"Options stand behind a command: {context.command_path} maps PHOTO.jpg --json."
     elif said.startswith("No such command") and "Did you mean" not in said:
@@ -50,6 +53,16 @@ def _ways_on(error: Any, context: Any, said: str, words: Sequence[str]) -> Itera
     if no_option:
         dashed = [word for word in words if word.startswith("-") and isfile(word)]
         yield from (f"The file is written ./{word}." for word in dashed)
+
+
+def _options_for(words: Sequence[str], context: Any) -> Iterator[str]:
+    from cnnviz.images import EXTENSIONS
+
+    for word in words:
+        if is_named_network(word) or split_factory(word):
+            yield f"A network is named with -m: {context.command_path} -m {word}."
+        elif word.lower().endswith(EXTENSIONS):
+            yield f"Photos are for {context.parent.command_path} maps and rf."
 
 
 def _takes_arguments(command: Any) -> bool:

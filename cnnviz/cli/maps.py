@@ -182,7 +182,7 @@ def maps(
     """
     from cnnviz.classes import read_classes
     from cnnviz.files import check_file, check_folder, only_run
-    from cnnviz.images import find_images
+    from cnnviz.images import check_places, find_images
     from cnnviz.overrides import parse_overrides
     from cnnviz.ranks import find_place
     from cnnviz.render.palette import check_cmap
@@ -230,6 +230,7 @@ def maps(
     if reference and place.first:
         reference.check_photos(source.key for source in sources)
     check_folder(out)
+    check_places(sources, out)
     for file, option in ((save_reference, "--save-reference"), (junit, "--junit")):
         if file:
             check_file(file, option)
@@ -332,13 +333,15 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
         if report.tripped:
             output.line("")
             output.table(report.tripped_table())
+    from cnnviz.images import shown
+
     output.preparation(report.model.preprocess)
     output.notes(one.note for one in (*report.earlier, report.model))
     for skipped in report.skipped:
         output.note(f"skipped {skipped.record.label}: {skipped.reason}")
     for outcome in report.result.outcomes:
         for path in outcome.outputs:
-            output.detail(path.as_posix())
+            output.detail(shown(path))
         if outcome.error:
             output.error(outcome.error)
     by_rule: dict[str, list[str]] = {}

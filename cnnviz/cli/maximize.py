@@ -217,7 +217,9 @@ def _parse_size(text: str) -> tuple[int, int] | None:
     try:
         return parse_input_size(text)
     except UsageError as error:
-        raise UsageError(f"size {text!r} not understood; write auto or pixels: 128") from error
+        raise UsageError(
+            f"size {text!r} not understood; write auto, or pixels such as 128, 8192 at most"
+        ) from error
 
 
 def _watch(

@@ -146,7 +146,12 @@ def rf(
     outputs = write_all(out / "rf", pictures)
     unknown = [record for record in chosen if record not in known]
     report = FieldsReport(networks, snapshots, unknown, outputs, complaints)
-    _tell(report, output, photo=bool(photos), as_json=json)
+    more = []
+    if len(photos) > 1 and not effective:
+        more.append(f"only the first photo, {key}, is looked at: --effective averages several")
+    if verify and not complaints:
+        more.append("verified: the fields are as measured on the network")
+    _tell(report, output, more, photo=bool(photos), as_json=json)
     raise typer.Exit(FAILED if complaints else DONE)
 
 
@@ -186,14 +191,16 @@ def _verified(
     return checked, {label: said for label, said in found.items() if said}
 
 
-def _tell(report: "FieldsReport", output: "Output", *, photo: bool, as_json: bool) -> None:
+def _tell(
+    report: "FieldsReport", output: "Output", more: list[str], *, photo: bool, as_json: bool
+) -> None:
     if as_json:
         output.document(report.document())
     else:
         output.table(*report.tables())
     if photo:
         output.preparation(report.model.preprocess)
-    output.notes(one.note for one in report.models)
+    output.notes([*more, *(one.note for one in report.models)])
     for record in report.unknown:
         output.note(f"no field for {record.label}: {record.reason}")
     for label, complaint in report.complaints.items():

@@ -11,6 +11,7 @@ from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Change, Health, Rule
 from cnnviz.feeding import Form, form_of
 from cnnviz.files import write_atomically
+from cnnviz.images import shown
 from cnnviz.maps import LayerPlan, Skipped
 from cnnviz.models import LoadedModel
 from cnnviz.reference import Reference, tell_photos
@@ -188,7 +189,7 @@ class MapsReport:
         outcomes = self.result.outcomes
         pictures = sum(len(outcome.outputs) for outcome in outcomes)
         failed = f", {self.failed} of {len(outcomes)} photos failed" if self.failed else ""
-        place = f": {(self._folder / '<layer>.png').as_posix()}" if pictures else ""
+        place = f": {shown(self._folder / '<layer>.png')}" if pictures else ""
         return f"{pictures} files in {self.out}{place}{failed}"
 
     def top_summary(self) -> str:
@@ -197,7 +198,9 @@ class MapsReport:
         place = (self.out / "top" / "<layer>").as_posix()
         without = [plan.record.label for plan in self.plans if plan.record.label not in layers]
         but = f"; not of {', '.join(without)}: no known places" if without else ""
-        return f"{len(self.top)} channels of {len(layers)} layers: {place}/<channel>.png{but}"
+        channels = "1 channel" if len(self.top) == 1 else f"{len(self.top)} channels"
+        of = "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
+        return f"{channels} of {of}: {place}/<channel>.png{but}"
 
     def tables(self) -> list[Table]:
         """Return one row per layer, with fewer and fewer columns for narrow terminals."""
@@ -209,7 +212,7 @@ class MapsReport:
                 **({"weights": escape(names[weights])} if self.earlier else {}),
                 **_row(plan, found),
                 "look": ", ".join(symptoms(found.health)),
-                "file": escape((self._folder / plan.file_name).as_posix()),
+                "file": escape(shown(self._folder / plan.file_name)),
             }
             for plan, weights, found in self._layers
             if found

@@ -314,6 +314,10 @@ class TestTopImages:
         assert len({image["path"] for image in top[0]["images"]}) == 3
         assert "not of head: no known places" in run.stderr
 
+    def test_one_is_not_counted_as_many(self, cli, tiny):
+        run = cli("maps", "a.jpg", *tiny, "-l", "conv1", "--channels", "0", "--top-images", "1")
+        assert "1 channel of 1 layer: cnnviz-out/top/" in run.stderr
+
     def test_without_there_are_none(self, cli, tiny):
         assert "top_images" not in json.loads(cli("maps", "a.jpg", *tiny, "--json").stdout)
         assert not Path("cnnviz-out/top").exists()

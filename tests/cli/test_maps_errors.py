@@ -59,6 +59,10 @@ class TestInputs:
         run = cli("maps", "nowhere.jpg", *tiny)
         assert (run.code, run.error) == (FAILED, "error: nowhere.jpg does not exist")
 
+    def test_a_networks_name_in_place_of_a_photo(self, cli, here):
+        run = cli("maps", "resnet18")
+        assert run.error == "error: resnet18 does not exist; a network is named with -m"
+
     def test_a_photo_whose_name_begins_as_an_option_does(self, cli, tiny):
         Path("a.jpg").rename("-a.jpg")
         run = cli("maps", "-a.jpg", *tiny)
@@ -164,7 +168,10 @@ class TestNames:
             (["maps"], "Missing argument 'INPUT'. INPUT is: Images, folders"),
             (["a.jpg", "maps"], " maps PHOTO.jpg: layers, maps, filters"),
             (["--json", "layers"], " maps PHOTO.jpg --json. "),
-            (["filters", "a.jpg"], " filters takes options only."),
+            (["filters", "a.JPG"], " filters takes options only. Photos are for root maps and rf."),
+            (["layers", "resnet18"], "is named with -m: root layers -m resnet18."),
+            (["maximize", "net.py:f"], "is named with -m: root maximize -m net.py:f."),
+            (["layers", "-m", "resnet18", "list"], " layers takes options only. root layers --h"),
             (["--verison"], "No such option: --verison"),
         ],
     )
@@ -308,8 +315,14 @@ class TestOutput:
         run = cli("maps", "a.jpg", "b.jpg", *tiny, "-o", "out")
         assert run.code == FAILED
         errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
-        assert errors == ["error: cannot write out/a.jpg/relu.png: File exists"]
+        assert errors == ["error: cannot write out/a.jpg/relu.png: out/a.jpg is a file"]
         assert Path("out/b.jpg/relu.png").is_file()
+
+    def test_the_folder_of_the_photos_is_refused_before_a_photo_is_read(self, cli, tiny):
+        run = cli("maps", "a.jpg", *tiny, "-o", ".")
+        assert run.code == FAILED
+        assert "a.jpg stands where a folder for its own pictures would be made" in run.error
+        assert not Path("manifest.jsonl").exists()
 
     def test_a_full_disk_fails_what_no_longer_fits_and_leaves_no_half_file(
         self, cli, tiny, photo, monkeypatch

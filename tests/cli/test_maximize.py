@@ -185,7 +185,7 @@ def test_where_no_unit_rises_the_exit_code_says_so(cli, here):
         (("--channels", "9", "-l", "conv2"), "layer conv2: channel 9 does not exist"),
         (("--channels", "red", "-l", "conv2"), "channels 'red' not understood"),
         (("--size", "huge"), "size 'huge' not understood; write auto"),
-        (("--size", "0"), "size '0' not understood"),
+        (("--size", "9999"), "size '9999' not understood; write auto, or pixels such as 128, 8192"),
         (("--lr", "0"), "--lr 0.0 is no length of a step"),
         (("--lr", "nan"), "--lr nan is no length of a step"),
         (("--steps", "0"), "--steps"),
@@ -212,8 +212,13 @@ def test_a_start_that_is_no_photo_is_an_expected_failure(cli, tiny, init):
 def test_an_interrupt_writes_what_there_is_and_exits_with_130(here):
     words = ["maximize", "-l", "layer1.0.conv1,layer2.0.conv1", "--channels", "all"]
     words += ["--steps", "150", "--batch-size", "1", "--json", "--frames", "2"]
+    # Where tests run in the background, children ignore Ctrl-C unless told otherwise.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from cnnviz.cli import app; app(prog_name='cnnviz')"
+    )
     run = subprocess.Popen(
-        [sys.executable, "-m", "cnnviz", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     first = Path("cnnviz-out/maximize/layer1.0.conv1/0.png")

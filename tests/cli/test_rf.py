@@ -73,6 +73,15 @@ def test_verify_says_true(cli, tiny):
     assert [x["verified"] for x in told["layers"]] == [True, True]
 
 
+def test_verify_and_a_photo_too_many_are_talked_about(cli, tiny, photo):
+    photo(Path("b.jpg"))
+    run = cli("rf", "a.jpg", "b.jpg", *tiny, "-l", "conv", "--verify")
+    assert run.code == 0
+    assert "only the first photo, a.jpg, is looked at" in run.stderr
+    assert "verified: the fields are as measured on the network" in run.stderr
+    assert "only the first" not in cli("rf", "a.jpg", *tiny, "-l", "conv").stderr
+
+
 def test_verify_exits_with_one_where_the_network_differs(cli, tiny, monkeypatch):
     real = probe._pairs
     monkeypatch.setattr(probe, "_pairs", lambda broken: ((0, 0), *real(broken)[1:]))

@@ -1,5 +1,6 @@
 """Terminals of several kinds and widths, pipes, and Ctrl-C."""
 
+import errno
 import os
 import re
 import shlex
@@ -115,6 +116,15 @@ class TestPipes:
         assert len(run.stdout.splitlines()) == 4
         assert "\x1b" not in run.stdout + run.stderr
 
+    def test_names_with_line_breaks_and_escapes_are_shown_in_one_line(self, cli, tiny, photo):
+        photo(Path("red\x1b[31m\n.jpg"))
+        run = cli("maps", "red\x1b[31m\n.jpg", *tiny, "-l", "conv1", "-v")
+        assert run.code == 0, run.stderr
+        assert "\x1b" not in run.stdout + run.stderr
+        assert len(run.stdout.splitlines()) == 3
+        assert r"'cnnviz-out/red\x1b[31m\n.jpg/conv1.png'" in run.stdout
+        assert r"2 files in cnnviz-out: 'cnnviz-out/red\x1b[31m\n.jpg/<layer>.png'" in run.stderr
+
     def test_output_that_takes_ascii_only_is_survived(self, tiny, photo):
         photo(Path("naïve.jpg"))
         words = ["maps", "naïve.jpg", *tiny, "-l", "conv1"]
@@ -137,6 +147,17 @@ class TestPipes:
         run = process("filters", *tiny[:2], **home)
         assert run.code == 0
         assert not re.search("(?i)matplotlib", run.stderr)
+
+    def test_completion_that_cannot_be_installed_is_no_traceback(self, cli, monkeypatch):
+        def refuse(**_):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/home/me")
+
+        monkeypatch.setattr("typer.completion.install", refuse)
+        run = cli("--install-completion")
+        assert run.code == 1
+        assert run.error.endswith(
+            "cannot write /home/me: Permission denied; --show-completion prints it instead"
+        )
 
     @pytest.mark.parametrize("how", ["--json", "-q"])
     def test_a_reader_that_leaves_is_no_traceback(self, tiny, how):
