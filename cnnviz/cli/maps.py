@@ -280,12 +280,16 @@ def maps(
             settings = describe(job)
             if reference:
                 reference.check_settings(settings)
-            with output.progress("photos", len(sources)) as advance:
-                result = run_folder(
-                    job, settings, sources, team, resume=team.any(resume or place.restarted),
-                    max_failures=max_failures, batch_size=batch_size, workers=workers,
-                    on_done=advance,
-                )  # fmt: skip
+            try:
+                with output.progress("photos", len(sources)) as advance:
+                    result = run_folder(
+                        job, settings, sources, team, resume=team.any(resume or place.restarted),
+                        max_failures=max_failures, batch_size=batch_size, workers=workers,
+                        on_done=advance,
+                    )  # fmt: skip
+            except KeyboardInterrupt:
+                output.note("the same command with --resume goes on from here")
+                raise
             if result is None:  # the first process tells it all
                 raise typer.Exit(DONE)
             ranked = list(zip(plans, result.peaks, strict=False))

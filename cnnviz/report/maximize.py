@@ -89,7 +89,8 @@ def _size_text(size: tuple[int, int]) -> str:
 
 
 def _score(score: float | None) -> str:
-    return "NaN" if score is None else text.number(score)
+    # The minus sign of pictures is another one than that of the other tables.
+    return "NaN" if score is None else text.number(score).replace("−", "-")
 
 
 def _entry(result: Maximized, path: Path) -> dict[str, object]:
