@@ -20,7 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -51,14 +51,40 @@ class Clock:
         self._last = now
 
 
+def usual_preprocess() -> Callable:
+    """Return what tutorials do to a photo."""
+    from torchvision import transforms
+
+    return transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+
+
+def draw_by_hand(maps: Sequence, side: int, path: Path) -> None:
+    """Draw the first maps of a layer as tutorials do: `side` rows of as many axes."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(side, side, figsize=(16, 16))
+    for channel, axis in enumerate(axes.flat):
+        axis.imshow(maps[channel], cmap="viridis")
+        axis.axis("off")
+    figure.savefig(path)
+    plt.close(figure)
+
+
 def grid_by_hand(photos: Path, out: Path) -> Times:
     import matplotlib
     import torch
     from PIL import Image
-    from torchvision import models, transforms
+    from torchvision import models
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    import matplotlib.pyplot  # here, so that it does not count as drawing
 
     clock = Clock()
     torch.manual_seed(0)
@@ -75,27 +101,13 @@ def grid_by_hand(photos: Path, out: Path) -> Times:
 
     for i in VGG_LAYERS:
         model.features[i].register_forward_hook(save_output(i))
-    preprocess = transforms.Compose(
-        [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
-            transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )
-    picture = preprocess(Image.open(photos).convert("RGB")).unsqueeze(0)
+    picture = usual_preprocess()(Image.open(photos).convert("RGB")).unsqueeze(0)
     with torch.no_grad():
         model(picture)
     clock.stop("forward")
 
     for i in VGG_LAYERS:
-        maps = activations[i][0]
-        figure, axes = plt.subplots(8, 8, figsize=(16, 16))
-        for channel, axis in enumerate(axes.flat):
-            axis.imshow(maps[channel].numpy(), cmap="viridis")
-            axis.axis("off")
-        figure.savefig(out / f"features.{i}.png")
-        plt.close(figure)
+        draw_by_hand(activations[i][0].numpy(), 8, out / f"features.{i}.png")
     clock.stop("rendering")
     return clock.times
 
@@ -141,20 +153,13 @@ def import_torchvision() -> None:
 def folder_by_hand(photos: Path, out: Path, *, threads: int = 0) -> Times:
     import torch
     from PIL import Image
-    from torchvision import models, transforms
+    from torchvision import models
 
     clock = Clock()
     torch.manual_seed(0)
     # Without the pooling and the classifier behind the last stage.
     model = torch.nn.Sequential(*list(models.resnet18(weights=None).eval().children())[:-2])
-    preprocess = transforms.Compose(
-        [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
-            transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )
+    preprocess = usual_preprocess()
     clock.stop("model")
 
     def decode(path: Path) -> torch.Tensor:

@@ -29,14 +29,8 @@ from rows import Row, read_rows
 import cnnviz
 
 HERE = Path(__file__).parent
-# Large networks take the other tool minutes, so these are some of each family.
-NETWORKS = (
-    "resnet18", "resnet50", "vgg16", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
-    "densenet121", "squeezenet1_1", "shufflenet_v2_x1_0", "convnext_tiny", "vit_b_16",
-    "regnet_y_400mf",
-)  # fmt: skip
 PROGRAMS: dict[str, tuple[str, ...]] = {
-    "layers": (*NETWORKS, "--rounds", "2"),
+    "layers": (),
     "gate": (),
     "folder": ("--memory", "2000"),
     "rf": (),
@@ -118,7 +112,7 @@ def page(printed: Mapping[str, str], rows: Sequence[Row]) -> str:
         "are of runs in turn on the same machine; the larger, the better, but where the aim says "
         f'"at most".\n\n{table(rows)}\n{machine()}\n\n{versions()}\n',
         *(
-            f"\n## {name}.py {' '.join(PROGRAMS[name])}\n\n```\n{text.strip()}\n```\n"
+            f"\n## {' '.join((f'{name}.py', *PROGRAMS[name]))}\n\n```\n{text.strip()}\n```\n"
             for name, text in printed.items()
         ),
     ]

@@ -1,6 +1,23 @@
 """The closed sets of option values, spelled as on the command line."""
 
 from enum import StrEnum
+from typing import TypeVar
+
+from cnnviz.errors import UnknownNameError
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def choose(kind: type[Choice], value: str) -> Choice:
+    """Return the member of a set that is spelled so.
+
+    Raises:
+        UnknownNameError: If there is none; it lists them.
+    """
+    known = [choice.value for choice in kind]
+    if value not in known:
+        raise UnknownNameError(kind.__name__.lower(), value, known)
+    return kind(value)
 
 
 class Reduce(StrEnum):

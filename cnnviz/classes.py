@@ -1,10 +1,10 @@
-"""Names of classes from a file."""
+"""Names of classes: from a file, and to numbers."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cnnviz.errors import InputError
+from cnnviz.errors import InputError, UnknownNameError
 
 _FORMS = (
     'a list of names, {"0": NAME, ...}, {"0": [ID, NAME], ...} or {NAME: 0, ...} with numbers from '
@@ -31,6 +31,18 @@ def read_classes(path: Path) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file in UTF-8") from error
     return _from_json(path, text) if path.suffix.lower() == ".json" else _from_lines(path, text)
+
+
+def find_class(name: str, classes: Sequence[str]) -> int:
+    """Return the number of a class by its name, in capitals or not.
+
+    Raises:
+        UnknownNameError: If no class has that name.
+    """
+    folded = [known.lower() for known in classes]
+    if name.lower() not in folded:
+        raise UnknownNameError("class", name, classes)
+    return folded.index(name.lower())
 
 
 def _from_lines(path: Path, text: str) -> tuple[str, ...]:

@@ -43,6 +43,11 @@ class Diagnosis:
     noises: Floats
 
     @property
+    def finite_norms(self) -> Floats:
+        """The norms that are numbers: neither NaN nor infinite."""
+        return self.norms[np.isfinite(self.norms)]
+
+    @property
     def noise(self) -> float | None:
         """The median of `noises` over the filters that are not dead; None where there is none."""
         alive = np.delete(self.noises, self.dead)

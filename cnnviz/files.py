@@ -5,7 +5,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -160,3 +160,16 @@ def absence(path: Path | str) -> str:
     except (OSError, ValueError):
         pass  # Odd names, such as those that are too long, are no files either.
     return "does not exist"
+
+
+def write_all(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
+    """Write files by their names in `folder`, each as soon as it is made, and return their paths.
+
+    Raises:
+        OutputError: As `write_atomically` does.
+    """
+    written = []
+    for name, data in files:
+        write_atomically(folder / name, data)
+        written.append(folder / name)
+    return written

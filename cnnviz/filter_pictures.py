@@ -1,6 +1,6 @@
 """The pictures of `filters`: tiles, plates and matrices, of one checkpoint or of several."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,11 +9,13 @@ from PIL import Image
 from cnnviz.catalog import checkpoint_names, tell_weights
 from cnnviz.choices import Normalize, ReduceInputs, Sort
 from cnnviz.filters import FilterView, Floats, LayerFilters
+from cnnviz.models import LoadedModel
 from cnnviz.render import text
 from cnnviz.render.block import Caption
 from cnnviz.render.canvas import Header
 from cnnviz.render.grid import Note, draw_grid
 from cnnviz.render.plate import draw_plate
+from cnnviz.render.png import encode_frames, encode_png
 
 _SIGNED, _UNSIGNED = "RdBu_r", "viridis"
 
@@ -31,6 +33,31 @@ class FilterStyle:
     model: str
     normalize: Normalize | None = None
     cmap: str | None = None
+
+
+def draw_view(
+    model: LoadedModel, view: FilterView, style: FilterStyle, *, frames: bool = False
+) -> Iterator[tuple[str, bytes]]:
+    """Yield file names and PNG bytes: the picture of a layer, and its animation.
+
+    Args:
+        model: The network.
+        view: What is shown of the layer.
+        style: How.
+        frames: Whether there is an animation, with a frame for each checkpoint.
+    """
+    about = {
+        **model.about,
+        "weights": [layer.weights for layer in view.layers],
+        "layer": view.last.name,
+        "channels": list(view.numbers),
+        "in_channels": list(view.inputs),
+    }
+    name = view.last.file_name
+    yield name, encode_png(draw_filters(view, style), about)
+    if frames:
+        animated = f"{name.removesuffix('.png')}.frames.png"
+        yield animated, encode_frames(draw_frames(view, style), about)
 
 
 def draw_filters(view: FilterView, style: FilterStyle) -> Image.Image:
@@ -214,7 +241,7 @@ def _tell_groups(layer: LayerFilters) -> str:
 
 def _tell_diagnosis(layer: LayerFilters) -> str:
     found = layer.diagnosis
-    finite = found.norms[np.isfinite(found.norms)]
+    finite = found.finite_norms
     norms = (
         f"norms {text.number(finite.min())} … {text.number(finite.max())}" if len(finite) else ""
     )

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz.choices import Precision, Reduce
-from cnnviz.errors import ModelError, UnknownNameError, UsageError, tell_cause
+from cnnviz.classes import find_class
+from cnnviz.errors import ModelError, UsageError, tell_cause
 from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
 from cnnviz.layout import Layout
-from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps, computing_in
+from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps
 from cnnviz.models import LoadedModel
+from cnnviz.precision import computing_in
 from cnnviz.records import first_tensor
 from cnnviz.selection import parse_number
 from cnnviz.statistics import gradient_norms
@@ -89,10 +91,7 @@ def find_target(model: LoadedModel, wanted: str | None) -> Target:
         return Target(layout, number)
     if model.classes is None:
         raise UsageError(f"the classes of {model.name} have no names; give a number, {numbers}")
-    names = [name.lower() for name in model.classes]
-    if wanted.lower() not in names:
-        raise UnknownNameError("class", wanted, model.classes)
-    return Target(layout, names.index(wanted.lower()))
+    return Target(layout, find_class(wanted, model.classes))
 
 
 def add_gradients(

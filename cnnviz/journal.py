@@ -1,4 +1,4 @@
-"""`manifest.jsonl`: a line for each finished photo, written at once, so that a run can go on.
+"""`manifest.jsonl`: a line for each finished photo, written at once, so that runs can be resumed.
 
     {"run": ..., "settings": {...}, "counted": "...", "statistics": [...]}            the first line
     {"path": ..., "key": ..., "outputs": [...], "error": null, "statistics": [...]}
@@ -30,7 +30,7 @@ from cnnviz.errors import OutputError
 from cnnviz.files import write_atomically
 from cnnviz.peaks import Peak, Peaks, best_peaks
 from cnnviz.statistics import GradientNorms, Statistics
-from cnnviz.tally import Outcome, RunResult, Tally, merged, same_names
+from cnnviz.tally import Outcome, Progress, RunResult, Tally, merged, same_names
 
 # Digits of a mark: two photos of billions seldom have the same.
 _MARK = 16
@@ -81,31 +81,19 @@ class Past:
 class Journal(Tally):
     """A tally that is on disk as soon as a photo is in it."""
 
-    def __init__(
-        self,
-        out: Path,
-        run: str,
-        rank: int,
-        outcomes: Iterable[Outcome] = (),
-        totals: Sequence[Statistics] = (),
-        counted: Iterable[str] = (),
-        peaks: Sequence[Peaks] = (),
-    ) -> None:
+    def __init__(self, out: Path, run: str, rank: int, progress: Progress | None = None) -> None:
         """Open this process's part for what comes.
 
         Args:
             out: The output folder, where `start_journal` was called.
             run: What that was called with.
             rank: The number of this process; the first one goes on with `manifest.jsonl`.
-            outcomes: As for `Tally`; they are in `manifest.jsonl` already.
-            totals: As for `Tally`; likewise.
-            counted: As for `Tally`.
-            peaks: As for `Tally`; likewise.
+            progress: What earlier runs did; it is in `manifest.jsonl` already.
 
         Raises:
             OutputError: If it cannot be written.
         """
-        super().__init__(outcomes, totals, counted, peaks)
+        super().__init__(progress)
         self._path = _part(out, rank)
         if rank:
             write_atomically(self._path, _line({"run": run}))
@@ -166,7 +154,7 @@ def start_journal(
         settings: What the pictures depend on.
         outcomes: What is kept of earlier runs.
         totals: The statistics of those.
-        counted: As for `Tally`.
+        counted: As for `Progress`.
         peaks: As for `Past`.
 
     Raises:
@@ -185,7 +173,7 @@ def finish_journal(
         out: The output folder.
         settings: What the pictures depend on.
         result: What became of all photos.
-        counted: As for `Tally`.
+        counted: As for `Progress`.
 
     Raises:
         OutputError: If the file cannot be written.

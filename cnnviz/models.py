@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnviz.building import build, build_hollow, build_with_checkpoint, quiet_and_seeded
-from cnnviz.catalog import DEMO, check_names, is_checkpoint
+from cnnviz.catalog import DEMO, check_names, is_checkpoint, tell_weights
 from cnnviz.errors import ModelError, UsageError
 from cnnviz.feeding import detector_size, input_channels, input_dtype, memory_format
 from cnnviz.overrides import Overrides
@@ -57,6 +57,16 @@ class LoadedModel:
             **({"model_args": dict(self.model_args)} if self.model_args else {}),
             **({"state_key": self.state_key} if self.state_key is not None else {}),
         }
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What a picture keeps inside it about the network: name, weights, what else was asked."""
+        return {"model": self.name, "weights": self.weights, **self.asked}
+
+    @property
+    def caption(self) -> str:
+        """Name and weights in words, as they stand below the title of a picture."""
+        return f"{self.name} · {tell_weights(self.weights)}"
 
     def class_name(self, number: int) -> str | None:
         """Return the name of a class; None where it has none."""

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from cnnviz.catalog import tell_weights
-from cnnviz.choices import Normalize, Reduce
-from cnnviz.errors import UnknownNameError, UsageError
+from cnnviz.choices import Normalize, Reduce, choose
+from cnnviz.errors import UsageError
 from cnnviz.layout import Axes
 from cnnviz.maps import LayerGradient, LayerMaps
 from cnnviz.models import LoadedModel
@@ -61,11 +61,8 @@ def feature_grid(
     if tensor.is_complex():
         raise UsageError(f"maps must be real numbers, not {tensor.dtype}; take their .abs()")
     values = tensor.detach().cpu().float().reshape(-1, *shape[-2:]).numpy()
-    known = [choice.value for choice in Normalize]
-    if normalize not in known:
-        raise UnknownNameError("normalize", normalize, known)
     labels = [str(i) for i in range(len(values))]
-    return draw_grid(values, labels, normalize=Normalize(normalize), cmap=cmap)
+    return draw_grid(values, labels, normalize=choose(Normalize, normalize), cmap=cmap)
 
 
 @dataclass(frozen=True)
@@ -153,10 +150,8 @@ def _gradient_png(
 
 def _about(model: LoadedModel, photo: Photo, maps: LayerMaps) -> dict[str, object]:
     return {
+        **model.about,
         "image": photo.key,
-        "model": model.name,
-        "weights": model.weights,
-        **model.asked,
         "layer": maps.plan.record.label,
         "channels": list(maps.channels),
     }
@@ -171,16 +166,13 @@ def _overview_png(model: LoadedModel, photo: Photo, stages: Sequence[Stage], sty
         if photo.frames
         else draw_overview(photo.seen, stages, header, cmap=style.cmap)
     )
-    about = {
-        "image": photo.key, "model": model.name, "weights": model.weights, **model.asked,
-    }  # fmt: skip
-    return encode_png(overview, about)
+    return encode_png(overview, {**model.about, "image": photo.key})
 
 
 def draw_layer(model: LoadedModel, photo: Photo, maps: LayerMaps, style: Style) -> Image.Image:
     """Return the picture of a layer: a grid, bars of a vector, or one map laid over the photo."""
     thumbnail = photo.thumbnail
-    lines = (tell_shape(maps), f"{model.name} · {tell_weights(model.weights)}", photo.key)
+    lines = (tell_shape(maps), model.caption, photo.key)
     header = Header(maps.plan.record.label, lines, thumbnail)
     if maps.plan.record.layout.axes is Axes.VECTOR:
         return draw_bars(maps.values[:, 0, 0], _value_names(model, maps), header, cmap=style.cmap)
@@ -194,7 +186,7 @@ def draw_layer(model: LoadedModel, photo: Photo, maps: LayerMaps, style: Style) 
         header = Header(header.title, lines)
         return draw_overlay(photo.whole, maps.values[0], box, header, cmap=style.cmap)
     draw = draw_grid if maps.values.ndim == 3 else draw_strips
-    return draw(maps.values, _tile_names(maps), header, normalize=style.normalize, cmap=style.cmap)
+    return draw(maps.values, tile_names(maps), header, normalize=style.normalize, cmap=style.cmap)
 
 
 def draw_gradient(
@@ -206,7 +198,7 @@ def draw_gradient(
     lines = (
         f"of the score of class {number}{f' ({name})' if name else ''}",
         f"norm {gradient.relative:.2g} of that at the network's output",
-        f"{model.name} · {tell_weights(model.weights)} · {photo.key}",
+        f"{model.caption} · {photo.key}",
     )
     header = Header(f"Gradient at {label}", lines, photo.thumbnail)
     values = gradient.values
@@ -214,11 +206,12 @@ def draw_gradient(
         return draw_bars(values[:, 0, 0], _value_names(model, maps), header, cmap=_GRADIENTS)
     draw = draw_grid if values.ndim == 3 else draw_strips
     return draw(
-        values, _tile_names(maps), header, normalize=style.normalize, cmap=_GRADIENTS, signed=True
+        values, tile_names(maps), header, normalize=style.normalize, cmap=_GRADIENTS, signed=True
     )
 
 
-def _tile_names(maps: LayerMaps) -> list[str]:
+def tile_names(maps: LayerMaps) -> list[str]:
+    """Return the numbers of the channels that are shown, or how they became one map."""
     return [str(number) for number in maps.channels] or [maps.plan.reduce.value]
 
 

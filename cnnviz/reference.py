@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnviz.checks import Change
+from cnnviz.checks import Change, Rule
 from cnnviz.errors import InputError, UsageError
 from cnnviz.selection import label
 
@@ -104,6 +104,19 @@ class Reference:
             if before.get(key) != entry.get(key):
                 return Change(math.inf, f"{key} was {before.get(key)} and is {entry.get(key)}")
         return max(_changes(before, entry), key=lambda change: change.amount)
+
+
+def find_reference(rules: Iterable[Rule]) -> Reference | None:
+    """Return the earlier run that rules compare with; None where none does.
+
+    Raises:
+        UsageError: If there are several.
+        InputError: If it cannot be read.
+    """
+    paths = {rule.reference for rule in rules if rule.reference}
+    if len(paths) > 1:
+        raise UsageError("--fail-on change takes one reference: " + ", ".join(map(str, paths)))
+    return read_reference(paths.pop()) if paths else None
 
 
 def read_reference(path: Path) -> Reference:

@@ -1,29 +1,22 @@
-"""The receptive fields of one unit per layer: where they lie, and their pictures."""
+"""The receptive fields of one unit per layer: which unit that is, and what it reads."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from cnnviz.catalog import checkpoint_names
 from cnnviz.choices import Precision
 from cnnviz.errors import UsageError
 from cnnviz.feeding import feed, running
 from cnnviz.hooks import observe
-from cnnviz.maps import as_stills, computing_in
+from cnnviz.maps import as_stills
 from cnnviz.models import LoadedModel
+from cnnviz.precision import computing_in
 from cnnviz.preprocess import Box
 from cnnviz.receptive_field.algebra import ReceptiveField
-from cnnviz.receptive_field.effective import SHARES, Effective
+from cnnviz.receptive_field.effective import Effective
 from cnnviz.records import LayerRecord
-from cnnviz.render.boxes import FieldBox, draw_boxes, stack_pictures
-from cnnviz.render.canvas import Header
-from cnnviz.render.png import encode_frames, encode_png
-from cnnviz.selection import file_stem
 
 
 @dataclass(frozen=True)
@@ -71,6 +64,34 @@ def place_unit(record: LayerRecord, place: str | tuple[int, int]) -> tuple[int, 
     return place
 
 
+def find_units(
+    model: LoadedModel,
+    records: Sequence[LayerRecord],
+    place: str | tuple[int, int],
+    picture: Tensor | None = None,
+) -> list[Unit]:
+    """Return one unit of each layer whose field is known.
+
+    Args:
+        model: The network.
+        records: The layers.
+        place: `center`, (row, column), or `max` for the largest value of any channel.
+        picture: As for `strongest_units`; needed for `max` alone.
+
+    Raises:
+        UsageError: If a map has no such unit.
+        ModelError: If the network fails on the picture.
+    """
+    strongest = {} if picture is None else strongest_units(model, picture, records)
+    return [
+        Unit(
+            record, record.receptive_field, strongest.get(record.label) or place_unit(record, place)
+        )
+        for record in records
+        if record.receptive_field
+    ]
+
+
 def strongest_units(
     model: LoadedModel, picture: Tensor, records: Sequence[LayerRecord]
 ) -> dict[str, tuple[int, int]]:
@@ -96,118 +117,3 @@ def strongest_units(
     ):
         feed(model.module, model.place(picture))
     return found
-
-
-def draw_units(
-    model: LoadedModel, units: Sequence[Unit], photo: Image.Image, key: str
-) -> Iterator[tuple[str, bytes]]:
-    """Yield file names and PNG bytes: a picture per layer, then all boxes nested.
-
-    Args:
-        model: The network.
-        units: From shallow to deep.
-        photo: RGB, upright.
-        key: The photo's name.
-    """
-    about = {"model": model.name, "weights": model.weights, **model.asked, "image": key}
-    for unit in units:
-        picture = _draw_unit(model, unit, photo, f"{model.name} · {key}")
-        label = unit.record.label
-        yield f"{file_stem(label)}.png", encode_png(picture, {**about, "layer": label})
-    yield _overview(model, units, photo, key)
-
-
-def draw_development(
-    models: Sequence[LoadedModel],
-    snapshots: Sequence[Sequence[Unit]],
-    photo: Image.Image,
-    key: str,
-    *,
-    frames: bool = False,
-) -> Iterator[tuple[str, bytes]]:
-    """Yield file names and PNG bytes: a row per checkpoint for each layer, then all boxes nested.
-
-    Args:
-        models: The network with each of its weights.
-        snapshots: The units with each of them, from shallow to deep.
-        photo: RGB, upright.
-        key: The photo's name.
-        frames: Whether each layer has an animated picture, too.
-    """
-    weights = [model.weights for model in models]
-    for same in zip(*snapshots, strict=True):
-        pictures = [
-            _draw_unit(model, unit, photo, f"{model.name} · {name} · {key}")
-            for model, name, unit in zip(models, checkpoint_names(weights), same, strict=True)
-        ]
-        label = same[-1].record.label
-        about = {
-            "model": models[-1].name, "weights": weights, **models[-1].asked, "image": key,
-            "layer": label,
-        }  # fmt: skip
-        yield f"{file_stem(same[-1].record.label)}.png", encode_png(stack_pictures(pictures), about)
-        if frames:
-            yield f"{file_stem(same[-1].record.label)}.frames.png", encode_frames(pictures, about)
-    yield _overview(models[-1], snapshots[-1], photo, key)
-
-
-def _seen(model: LoadedModel, photo: Image.Image) -> Box:
-    rows, columns = model.preprocess.input_size
-    return model.preprocess.to_photo((0, 0, columns, rows), photo.size)
-
-
-def _draw_unit(model: LoadedModel, unit: Unit, photo: Image.Image, line: str) -> Image.Image:
-    header = Header(f"What a unit of {unit.record.label} sees", (line,))
-    heat = unit.effective.heat if unit.effective else None
-    fields = [_field_box(model, unit, photo), *_mass_boxes(model, unit, photo)]
-    return draw_boxes(photo, fields, header, seen=_seen(model, photo), heat=heat)
-
-
-def _overview(
-    model: LoadedModel, units: Sequence[Unit], photo: Image.Image, key: str
-) -> tuple[str, bytes]:
-    boxes = [_field_box(model, unit, photo) for unit in units]
-    header = Header(f"{model.name}: what one unit of each layer sees", (key,))
-    about = {"model": model.name, "weights": model.weights, **model.asked, "image": key}
-    picture = draw_boxes(photo, _told_once(boxes), header, seen=_seen(model, photo))
-    return "overview.png", encode_png(picture, about)
-
-
-def _told_once(boxes: Sequence[FieldBox]) -> list[FieldBox]:
-    """Return one box for layers in a row that see the same, as an activation sees what it gets."""
-    groups = groupby(boxes, key=lambda box: (box.box, box.note))
-    return [_joined(list(group)) for _, group in groups]
-
-
-def _joined(alike: Sequence[FieldBox]) -> FieldBox:
-    first, last = alike[0], alike[-1]
-    label = first.label if first is last else f"{first.label} … {last.label}"
-    return replace(first, label=label)
-
-
-def _field_box(model: LoadedModel, unit: Unit, photo: Image.Image) -> FieldBox:
-    box = model.preprocess.to_photo(unit.theoretical_box, photo.size)
-    note = f"{unit.field.size_text} pixels, unit {unit.at[0]},{unit.at[1]}"
-    return FieldBox(unit.record.label, note + (", global" if unit.field.is_global else ""), box)
-
-
-def _mass_boxes(model: LoadedModel, unit: Unit, photo: Image.Image) -> list[FieldBox]:
-    if unit.effective is None:
-        return []
-    boxes = []
-    row, column = unit.effective.centre
-    for share in reversed(SHARES):
-        side = unit.effective.mass_side(share)
-        if side is not None:
-            # A pixel's centre lies half a pixel from its edge.
-            x, y = column + 0.5 - side / 2, row + 0.5 - side / 2
-            box = model.preprocess.to_photo((x, y, x + side, y + side), photo.size)
-            boxes.append(FieldBox(f"{share:.0%} of the gradient", f"{side} pixels", box))
-    return boxes
-
-
-def blank_photo(size: tuple[int, int]) -> Image.Image:
-    """Return a grey picture of (rows, columns) to draw boxes on where there is no photo."""
-    rows, columns = np.indices(size)
-    squares = (rows * 8 // size[0] + columns * 8 // size[1]) % 2
-    return Image.fromarray(np.where(squares, 205, 220).astype(np.uint8)).convert("RGB")

@@ -1,10 +1,10 @@
-"""A run over many photos that survives its end: settings, what is finished, and the processes."""
+"""A run over many photos that can be resumed, and shared among processes."""
 
 import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
@@ -22,9 +22,7 @@ from cnnviz.images import ImageSource
 from cnnviz.journal import Journal, Past, Settings, finish_journal, read_journal, start_journal
 from cnnviz.maps import LayerPlan
 from cnnviz.models import LoadedModel
-from cnnviz.peaks import Peaks
-from cnnviz.statistics import Statistics
-from cnnviz.tally import Outcome, RunResult, merged
+from cnnviz.tally import Outcome, Progress, RunResult, merged
 from cnnviz.team import Team
 
 
@@ -35,18 +33,13 @@ class _Start:
     Attributes:
         run: What no other run has.
         sources: All photos.
-        finished: Those that need not be done again.
-        totals: The statistics of those, and of `lost`.
-        lost: Keys of photos that are to be done again, because their files or lines have gone.
-        peaks: Where the finished photos excite channels most.
+        progress: What earlier runs did. Counted, and not finished, are photos that are to be done
+            again because their files or lines have gone.
     """
 
     run: str
     sources: Sequence[ImageSource]
-    finished: tuple[Outcome, ...]
-    totals: tuple[Statistics, ...]
-    lost: frozenset[str]
-    peaks: tuple[Peaks, ...]
+    progress: Progress
 
 
 def run_folder(
@@ -105,11 +98,10 @@ def run_folder(
                     f"{'; '.join(failures)}; --resume goes on"
                 )
 
-    count(len(start.finished) if first else 0)
-    totals, peaks = (start.totals, start.peaks) if first else ((), ())
-    with Journal(
-        job.out, start.run, team.place.rank, start.finished, totals, start.lost, peaks
-    ) as journal:
+    count(len(start.progress.outcomes) if first else 0)
+    # What is added up in the end is counted by one process only.
+    known = start.progress if first else replace(start.progress, totals=(), peaks=())
+    with Journal(job.out, start.run, team.place.rank, known) as journal:
         run_maps(
             job, start.sources, journal,
             batch_size=batch_size, workers=workers, place=team.place, on_done=told,
@@ -140,7 +132,7 @@ def _start(
     numbers = {source.key: i for i, source in enumerate(sources) if source.key in finished}
     channels = [len(plan.channels) for plan in job.plans]
     peaks = past.best(numbers, channels, job.top_images) if past.peaks else ()
-    return _Start(run, sources, tuple(finished.values()), past.totals, lost, peaks)
+    return _Start(run, sources, Progress((*finished.values(),), past.totals, lost, peaks))
 
 
 def _check(out: Path, past: Past, settings: Settings, sources: Sequence[ImageSource]) -> None:
@@ -183,7 +175,7 @@ def _gather(
     out: Path, settings: Settings, start: _Start, journal: Journal, team: Team
 ) -> RunResult | None:
     """Return, in the first process, the results of all; and make one journal of theirs."""
-    finished = {outcome.source.key for outcome in start.finished}
+    finished = {outcome.source.key for outcome in start.progress.outcomes}
     new = {key: one for key, one in journal.outcomes.items() if key not in finished}
     parts = team.gather((new, journal.totals, journal.peaks))
     if not parts:
@@ -193,7 +185,7 @@ def _gather(
     journal.totals = reduce(merged, [totals for _, totals, _ in parts])
     journal.peaks = reduce(merged, [peaks for _, _, peaks in parts])
     result = journal.result(start.sources)
-    finish_journal(out, settings, result, start.lost)
+    finish_journal(out, settings, result, start.progress.counted)
     return result
 
 

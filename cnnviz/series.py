@@ -9,7 +9,7 @@ from PIL import Image
 from cnnviz.catalog import checkpoint_names
 from cnnviz.maps import LayerMaps
 from cnnviz.models import LoadedModel
-from cnnviz.pictures import Photo, Style, draw_layer, draw_overview_of, tell_shape
+from cnnviz.pictures import Photo, Style, draw_layer, draw_overview_of, tell_shape, tile_names
 from cnnviz.render.block import Caption
 from cnnviz.render.canvas import Header
 from cnnviz.render.plate import draw_plate
@@ -49,11 +49,10 @@ def _layer_png(
     rows = [
         Caption(name, f"{maps.active:.0%} active") for name, maps in zip(names, same, strict=True)
     ]
-    columns = [str(n) for n in last.channels] or [last.plan.reduce.value]
     about = f"{models[-1].name} · {len(models)} checkpoints"
     header = Header(last.plan.record.label, (tell_shape(last), about, photo.key), photo.thumbnail)
     picture = draw_plate(
-        np.stack([maps.values for maps in same]), rows, columns, header,
+        np.stack([maps.values for maps in same]), rows, tile_names(last), header,
         normalize=style.normalize, cmap=style.cmap, signed=False, by_row=False,
     )  # fmt: skip
     return encode_png(picture, _about(models, photo, last))
@@ -70,10 +69,9 @@ def _frames_png(
 
 def _about(models: Sequence[LoadedModel], photo: Photo, last: LayerMaps) -> dict[str, object]:
     return {
-        "image": photo.key,
-        "model": models[-1].name,
+        **models[-1].about,
         "weights": [model.weights for model in models],
-        **models[-1].asked,
+        "image": photo.key,
         "layer": last.plan.record.label,
         "channels": list(last.channels),
     }

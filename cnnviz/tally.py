@@ -64,6 +64,23 @@ class RunResult:
         return (self.input, *self.statistics) if self.input else ()
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far earlier runs came.
+
+    Attributes:
+        outcomes: Of photos that are finished.
+        totals: Their statistics, and those of `counted`, as `Tally` has them.
+        counted: Keys of photos that are in `totals` though they are not finished.
+        peaks: Where the finished ones excite channels most.
+    """
+
+    outcomes: tuple[Outcome, ...] = ()
+    totals: tuple[Statistics, ...] = ()
+    counted: frozenset[str] = frozenset()
+    peaks: tuple[Peaks, ...] = ()
+
+
 class Tally:
     """What became of the photos so far.
 
@@ -73,25 +90,13 @@ class Tally:
         peaks: As in `RunResult`.
     """
 
-    def __init__(
-        self,
-        outcomes: Iterable[Outcome] = (),
-        totals: Sequence[Statistics] = (),
-        counted: Iterable[str] = (),
-        peaks: Sequence[Peaks] = (),
-    ) -> None:
-        """Start, or go on.
-
-        Args:
-            outcomes: Of photos that are finished.
-            totals: Their statistics.
-            counted: Keys of photos that are in `totals` though they are not finished.
-            peaks: Where the finished ones excite channels most.
-        """
-        self.outcomes = {outcome.source.key: outcome for outcome in outcomes}
-        self.totals = tuple(totals)
-        self.peaks = tuple(peaks)
-        self._counted = frozenset(counted)
+    def __init__(self, progress: Progress | None = None) -> None:
+        """Start, or go on from what earlier runs did."""
+        progress = progress or Progress()
+        self.outcomes = {outcome.source.key: outcome for outcome in progress.outcomes}
+        self.totals = progress.totals
+        self.peaks = progress.peaks
+        self._counted = progress.counted
 
     def add(
         self, outcome: Outcome, found: Sequence[Statistics], peaks: Sequence[Peaks] = ()

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnviz.catalog import tell_weights
 from cnnviz.errors import InputError
 from cnnviz.files import remove_leftovers, write_atomically
 from cnnviz.images import ImageSource, open_image
@@ -20,12 +19,14 @@ from cnnviz.peaks import Peaks
 from cnnviz.preprocess import Box
 from cnnviz.render import text
 from cnnviz.render.block import Caption
-from cnnviz.render.canvas import Header
+from cnnviz.render.canvas import Header, fitted_size
 from cnnviz.render.photo import draw_photos
 from cnnviz.render.plate import draw_patches
 from cnnviz.render.png import encode_png
 
 Colours = NDArray[np.uint8]
+# Of a patch on the sheet: the row of its channel, and its rank there.
+Cell = tuple[int, int]
 
 _FOLDER = "top"
 _TILE = 144
@@ -125,7 +126,7 @@ def _write_layer(
         tiles = _cut(model, patches, pool)
         written = []
         for row in rows:
-            mine = [tiles[place] for place in patches if place[0] == row]
+            mine = [tiles[cell] for cell in patches if cell[0] == row]
             channel = TopChannel(
                 plan,
                 plan.channels[row],
@@ -150,23 +151,20 @@ def _patches(
             yield rank, Patch(source, place, float(score), field.box(*place))
 
 
-Place = tuple[int, int]
-
-
 def _cut(
-    model: LoadedModel, patches: dict[Place, Patch], pool: ThreadPoolExecutor
-) -> dict[Place, tuple[Patch, Colours]]:
+    model: LoadedModel, patches: dict[Cell, Patch], pool: ThreadPoolExecutor
+) -> dict[Cell, tuple[Patch, Colours]]:
     """Return patches with their tiles; each photo is read once."""
-    by_photo: dict[Path, list[Place]] = {}
-    for place, patch in patches.items():
-        by_photo.setdefault(patch.source.path, []).append(place)
+    by_photo: dict[Path, list[Cell]] = {}
+    for cell, patch in patches.items():
+        by_photo.setdefault(patch.source.path, []).append(cell)
 
-    def read(path: Path) -> list[tuple[Place, tuple[Patch, Colours]]]:
+    def read(path: Path) -> list[tuple[Cell, tuple[Patch, Colours]]]:
         try:
             photo: Image.Image | None = model.preprocess.in_colour(open_image(path))
         except InputError:
             photo = None  # it was there a moment ago
-        return [(place, _cut_one(model, patches[place], photo)) for place in by_photo[path]]
+        return [(cell, _cut_one(model, patches[cell], photo)) for cell in by_photo[path]]
 
     return dict(entry for entries in pool.map(read, by_photo) for entry in entries)
 
@@ -181,8 +179,7 @@ def _cut_one(model: LoadedModel, patch: Patch, photo: Image.Image | None) -> tup
     x0, y0, x1, y1 = (min(max(edge, 0), photo.size[i % 2]) for i, edge in enumerate(box))
     if x0 >= x1 or y0 >= y1:
         return cut, np.asarray(tile)
-    ratio = _TILE / max(x1 - x0, y1 - y0)
-    size = max(round((x1 - x0) * ratio), 1), max(round((y1 - y0) * ratio), 1)
+    size = fitted_size((x1 - x0, y1 - y0), _TILE)
     corner = (_TILE - size[0]) // 2, (_TILE - size[1]) // 2
     # Cut out first: the filter would blend in pixels around the box, which the unit does not read.
     left, top = math.floor(x0), math.floor(y0)
@@ -235,10 +232,8 @@ def _sheet(
 def _header(model: LoadedModel, plan: LayerPlan, title: str, said: str) -> Header:
     field = plan.record.receptive_field
     size = f"patches of up to {field.size_text} input pixels" if field else ""
-    about = f"{model.name} · {tell_weights(model.weights)}"
-    return Header(title, (f"{plan.record.type} · {said} · {size}", about))
+    return Header(title, (f"{plan.record.type} · {said} · {size}", model.caption))
 
 
 def _about(model: LoadedModel, plan: LayerPlan) -> dict[str, object]:
-    asked = model.asked
-    return {"model": model.name, "weights": model.weights, **asked, "layer": plan.record.label}
+    return {**model.about, "layer": plan.record.label}

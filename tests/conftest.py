@@ -38,11 +38,6 @@ def as_model() -> LoadToy:
 
 
 @pytest.fixture(scope="session")
-def demo_model() -> LoadedModel:
-    return load_model("demo", "none", device="cpu", input_size=64)
-
-
-@pytest.fixture(scope="session")
 def demo_trained() -> LoadedModel:
     return load_model("demo", device="cpu")
 

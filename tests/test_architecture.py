@@ -37,25 +37,23 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "building",
-        "models", "lanes", "kernels", "compiled", "saturation", "records", "tracer", "hooks",
-        "statistics", "diagnosis", "maps", "gradients", "filters",
+        "models", "lanes", "kernels", "compiled", "saturation", "precision", "records", "tracer",
+        "hooks", "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
         "filter_pictures", "top_pictures", "tally", "batch", "journal", "team", "runs", "rf",
-        "ascent", "ascent.parameterize", "ascent.transforms", "ascent.objectives", "ascent.units",
-        "ascent.score", "ascent.loop", "ascent.views", "ascent.run", "ascent.pictures",
-        "ascent.api",
+        "field_pictures", "ascent", "ascent.parameterize", "ascent.transforms",
+        "ascent.objectives", "ascent.units", "ascent.score", "ascent.loop", "ascent.views",
+        "ascent.run", "ascent.pictures", "ascent.api",
     ),
     (
-        "report", "report.document", "report.table", "report.junit",
+        "report", "report.document", "report.preparation", "report.table", "report.junit",
         "report.layers", "report.maps", "report.filters", "report.maximize", "report.rf",
     ),
     (
         "cli.exit_codes", "cli.complaints", "cli.output", "cli.options", "cli.layers", "cli.maps",
-        "cli.filters",
-        "cli.maximize",
-        "cli.rf", "cli",
+        "cli.filters", "cli.maximize", "cli.rf", "cli",
     ),
     ("__main__",),
 )  # fmt: skip
@@ -80,7 +78,7 @@ ONLY = {
     "safetensors": {"checkpoints", "demo.train"},
     "PIL": {
         "images", "preprocess", "clips", "factories", "sources", "pictures", "series",
-        "filter_pictures", "top_pictures", "rf",
+        "filter_pictures", "field_pictures", "top_pictures",
         "render.bars",
         "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
         "render.png", "render.strips", "render.text", "render.tiles", "demo.train",

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from on_disk import tree
 from PIL import Image
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ from cnnviz.models import LoadedModel
 from cnnviz.pictures import Style
 from cnnviz.ranks import Place
 from cnnviz.selection import parse_channels
-from cnnviz.tally import Outcome, RunResult, Tally, merged
+from cnnviz.tally import Outcome, Progress, RunResult, Tally, merged
 
 LoadToy = Callable[..., LoadedModel]
 
@@ -56,14 +57,6 @@ def job(model: LoadedModel, out: Path, channels: str = "0-63", **options: object
     spec = parse_channels(channels, clipped=True)
     plans, _ = plan_layers(model, ["0", "1", "3"], spec, Reduce.NONE)
     return MapsJob(model, plans, Style(), out, **options)
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def names(root: Path) -> set[str]:
@@ -182,7 +175,7 @@ def test_what_is_left_of_a_batch_gives_the_same_bytes_as_in_the_whole(
     run_maps(whole, sources, batch_size=4, on_done=told.append)
     rest = job(wide, tmp_path / "rest", **options)
     finished = [outcome for outcome in told if outcome.source.key in ("0.png", "2.png", "5.png")]
-    result = run_maps(rest, sources, Tally(finished), batch_size=4)
+    result = run_maps(rest, sources, Tally(Progress(tuple(finished))), batch_size=4)
     assert [outcome.source for outcome in result.outcomes] == sources
     expected = {name: data for name, data in tree(whole.out).items() if name[0] not in "025"}
     assert len(expected) == 4 * 5

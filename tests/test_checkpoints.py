@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import pickle
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from on_disk import Bomb
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -99,16 +99,6 @@ def test_a_prefix_that_the_network_has_itself_stays() -> None:
 def test_names_that_fit_nothing_stay_as_they_are() -> None:
     state = {"module.a": torch.ones(1), "module.b": torch.ones(1)}
     assert same(strip_prefixes(state, {"c": torch.ones(1)}), state)
-
-
-class Bomb:
-    """Pickles as a call that makes a folder."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 def test_code_in_a_pickle_is_refused_and_does_not_run(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnviz.classes import read_classes
-from cnnviz.errors import InputError
+from cnnviz.classes import find_class, read_classes
+from cnnviz.errors import InputError, UnknownNameError
 
 
 def write(folder: Path, name: str, content: object) -> Path:
@@ -70,3 +70,9 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("Möwe".encode("latin-1"))
     with pytest.raises(InputError, match=r"latin\.txt is not a text file in UTF-8"):
         read_classes(tmp_path / "latin.txt")
+
+
+def test_a_class_is_found_by_its_name_in_capitals_or_not() -> None:
+    assert find_class("DOG", ("Cat", "dog", "Dog")) == 1
+    with pytest.raises(UnknownNameError, match="unknown class 'dgo'; did you mean dog"):
+        find_class("dgo", ("cat", "dog"))

@@ -5,7 +5,7 @@ refuse what Apple's GPUs refuse, and what any GPU does. Its values are right, it
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ from cnnviz.errors import UsageError
 from cnnviz.feeding import memory_format
 from cnnviz.filters import read_filters
 from cnnviz.gradients import add_gradients, find_target
-from cnnviz.maps import check_precision, computing_in, look, plan_layers
+from cnnviz.maps import look, plan_layers
+from cnnviz.precision import check_precision
 from cnnviz.receptive_field.effective import effective_fields
 from cnnviz.receptive_field.probe import probe
 from cnnviz.rf import place_unit, strongest_units
@@ -279,17 +280,6 @@ def test_what_is_not_finite_is_counted(there):
     maps = torch.tensor([[[[1.0, torch.nan], [0.0, torch.inf]]]])
     (found,), _ = measure(maps.to(there.device))
     assert (found.nan, found.infinite, found.zeros, found.mean) == (1, 1, 1, 0.5)
-
-
-def test_float32_is_not_tf32_on_nvidias_and_the_setting_is_restored():
-    conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    before = conv.fp32_precision, matmul.fp32_precision
-    with suppress(KeyError), computing_in(Precision.FP32, torch.device("cuda")):
-        assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "ieee")
-        raise KeyError
-    assert (conv.fp32_precision, matmul.fp32_precision) == before
-    with computing_in(Precision.FP32, torch.device("cpu")):
-        assert (conv.fp32_precision, matmul.fp32_precision) == before
 
 
 def test_pictures_lie_plainly_on_apples_gpus(as_model, batch):

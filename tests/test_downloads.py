@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from on_disk import Bomb
 from torchvision import models as zoo
 
 from cnnviz.errors import WeightsError
@@ -129,16 +130,6 @@ def test_a_download_with_the_wrong_hash_is_refused_and_not_kept(
     with pytest.raises(WeightsError, match=r"invalid hash value.*download it again"):
         load()
     assert list(cache.iterdir()) == []
-
-
-class Bomb:
-    """Pickles as a call that makes a folder."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("trusting", ["0", "1"])

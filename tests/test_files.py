@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ import pytest
 
 from cnnviz import files
 from cnnviz.errors import OutputError
-from cnnviz.files import check_folder, only_run, remove_leftovers, write_atomically
+from cnnviz.files import check_folder, only_run, remove_leftovers, write_all, write_atomically
 
 
 def full_disk(*_: object) -> None:
@@ -156,6 +157,17 @@ def test_a_lock_that_was_removed_after_it_was_opened_is_not_taken_for_the_folder
     with only_run(tmp_path):
         assert [file.closed for file in taken] == [True, False]
         assert (tmp_path / ".cnnviz.lock").exists()
+
+
+def test_each_file_is_there_before_the_next_is_made(tmp_path: Path) -> None:
+    def made() -> Iterator[tuple[str, bytes]]:
+        yield "a.bin", b"1"
+        assert (tmp_path / "out" / "a.bin").read_bytes() == b"1"
+        yield "sub/b.bin", b"2"
+
+    written = write_all(tmp_path / "out", made())
+    assert written == [tmp_path / "out" / "a.bin", tmp_path / "out" / "sub" / "b.bin"]
+    assert written[1].read_bytes() == b"2"
 
 
 def test_only_what_was_half_written_is_removed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cnnviz.images import ImageSource
 from cnnviz.journal import Journal, finish_journal, read_journal, start_journal
 from cnnviz.peaks import Peaks, find_peaks
 from cnnviz.statistics import Statistics, measure
-from cnnviz.tally import Outcome, merged
+from cnnviz.tally import Outcome, Progress, merged
 
 SETTINGS = {"model": "toy"}
 
@@ -165,7 +165,7 @@ def test_parts_of_all_processes_count_unless_another_run_left_them(tmp_path: Pat
     outcomes = [outcome(tmp_path, i) for i in range(5)]
     start_journal(tmp_path, "later", SETTINGS, outcomes, past.totals)
     assert [path.name for path in tmp_path.glob("*.jsonl")] == ["manifest.jsonl"]
-    with Journal(tmp_path, "later", 0, outcomes, past.totals) as journal:
+    with Journal(tmp_path, "later", 0, Progress(tuple(outcomes), past.totals)) as journal:
         journal.add(outcome(tmp_path, 5), seen(5))
     assert same(read_journal(tmp_path).totals, [*range(6)])
 
@@ -186,7 +186,7 @@ def test_a_finished_journal_does_not_depend_on_the_order_of_work(tmp_path: Path)
 
 def test_a_photo_counted_before_is_not_counted_again(tmp_path: Path) -> None:
     start_journal(tmp_path, "run", SETTINGS, [outcome(tmp_path, 0)], seen(0))
-    with Journal(tmp_path, "run", 0, [], seen(0), ["sub/0.jpg"]) as journal:
+    with Journal(tmp_path, "run", 0, Progress((), seen(0), frozenset({"sub/0.jpg"}))) as journal:
         journal.add(outcome(tmp_path, 0), seen(0))
     assert same(journal.totals, [0])
     assert same(read_journal(tmp_path).totals, [0])

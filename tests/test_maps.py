@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnviz import maps as maps_module
 from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
-from cnnviz.maps import LayerMaps, check_precision, look, plan_layers
+from cnnviz.maps import LayerMaps, look, plan_layers
 from cnnviz.models import LoadedModel
 from cnnviz.selection import ChannelSpec, parse_channels
 
@@ -289,15 +288,6 @@ def test_a_precision_rounds_products_to_its_digits(
     assert (rough == torch.from_numpy(rough).to(kind).float().numpy()).all()
     assert not np.array_equal(rough, exact)
     assert np.allclose(rough, exact, rtol=0, atol=4 * abs(exact).max() / 2**digits)
-
-
-def test_a_precision_that_the_device_lacks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    check_precision(Precision.FP32, cpu)
-    monkeypatch.setattr(maps_module, "_precisions", lambda _: [Precision.FP32, Precision.FP16])
-    check_precision(Precision.FP16, cpu)
-    with pytest.raises(UsageError, match="cpu does not compute in bf16; choose from fp32, fp16"):
-        check_precision(Precision.BF16, cpu)
 
 
 def test_maps_of_clips_keep_their_frames(as_model: LoadToy) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 def load(name: str, weights: str = "none", **options: Any) -> LoadedModel:
     return load_model(name, weights, device="cpu", **options)
+
+
+def test_pictures_tell_the_network_its_weights_and_what_else_was_asked_for() -> None:
+    plain = load("demo")
+    assert plain.about == {"model": "demo", "weights": "none"}
+    assert plain.caption == "demo · random weights"
+    asked = replace(plain, model_args={"width": 8}, state_key="ema")
+    assert asked.about == {**plain.about, "model_args": {"width": 8}, "state_key": "ema"}
 
 
 def test_a_loaded_model_is_ready_to_look() -> None:

@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
+from cnnviz.checks import parse_rules
 from cnnviz.errors import InputError, UsageError
-from cnnviz.reference import Reference, read_reference, reference_document, tell_photos
+from cnnviz.reference import (
+    Reference,
+    find_reference,
+    read_reference,
+    reference_document,
+    tell_photos,
+)
 
 SETTINGS = {
     "model": "toy", "model-args": {}, "input-size": [8, 8], "resize": [8, 8], "crop": "centre",
@@ -152,3 +159,9 @@ KNOWN = {"settings": SETTINGS, "photos": PHOTOS, "input": entry()}
 def test_what_is_no_reference_is_told(tmp_path: Path, document: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_reference(written(tmp_path / "r.json", document))
+
+
+def test_rules_compare_with_one_earlier_run() -> None:
+    assert find_reference(parse_rules(["nan", "dead=0.1"])) is None
+    with pytest.raises(UsageError, match=r"takes one reference: .*\.json, .*\.json"):
+        find_reference(parse_rules(["change=a.json:1", "change=b.json:1"]))

@@ -1,4 +1,4 @@
-"""One unit per layer: where it is, what it reads, and its pictures."""
+"""One unit per layer: where it is, and what it reads."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -12,8 +12,7 @@ from cnnviz.errors import UsageError
 from cnnviz.models import LoadedModel
 from cnnviz.receptive_field.effective import Effective, effective_fields
 from cnnviz.records import LayerRecord
-from cnnviz.render.boxes import FieldBox
-from cnnviz.rf import Unit, _told_once, blank_photo, draw_units, place_unit, strongest_units
+from cnnviz.rf import Unit, find_units, place_unit, strongest_units
 from cnnviz.tracer import trace
 
 
@@ -45,6 +44,19 @@ def test_a_unit_outside_of_the_map_is_wrong_usage(
 ) -> None:
     with pytest.raises(UsageError, match=r"layer 1 has no unit .*: its map is 4x6"):
         place_unit(record, place)
+
+
+def test_each_layer_has_its_unit(
+    network: nn.Module, record: LayerRecord, as_model: Callable[..., LoadedModel]
+) -> None:
+    model, records = as_model(network, (8, 12)), trace(network, (8, 12))[:2]
+    assert [one.at for one in find_units(model, records, "center")] == [(4, 6), (2, 3)]
+    assert [one.at for one in find_units(model, records, (0, 5))] == [(0, 5), (0, 5)]
+    picture = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(5))
+    strongest = strongest_units(model, picture, records)
+    found = find_units(model, records, "max", picture)
+    assert {one.record.label: one.at for one in found} == strongest
+    assert found[1] == unit(record, strongest["1"])
 
 
 def test_boxes_are_cut_at_the_border_and_theoretical_ones_are_not(record: LayerRecord) -> None:
@@ -86,24 +98,3 @@ def test_a_square_holds_its_share_of_the_gradient() -> None:
     effective = Effective(heat, (3.0, 3.0))
     assert [effective.mass_side(share) for share in (0.5, 0.8, 0.95)] == [1, 5, 7]
     assert Effective(np.zeros((3, 3)), (1.0, 1.0)).mass_side(0.5) is None
-
-
-def test_layers_in_a_row_that_see_the_same_are_told_once() -> None:
-    one, other = (0.0, 0.0, 3.0, 3.0), (0.0, 0.0, 9.0, 9.0)
-    boxes = [
-        FieldBox(label, "", box)
-        for label, box in zip("abcde", [one] * 3 + [other, one], strict=True)
-    ]
-    told = [(box.label, box.box) for box in _told_once(boxes)]
-    assert told == [("a … c", one), ("d", other), ("e", one)]
-
-
-def test_a_picture_per_layer_and_one_of_all(
-    network: nn.Module, as_model: Callable[..., LoadedModel]
-) -> None:
-    model = as_model(network, (8, 12))
-    records = trace(network, (8, 12))[:2]
-    units = [unit(r, (1, 1)) for r in records]
-    drawn = dict(draw_units(model, units, blank_photo((8, 12)), "no photo"))
-    assert list(drawn) == ["0.png", "1.png", "overview.png"]
-    assert all(data.startswith(b"\x89PNG") for data in drawn.values())

@@ -6,7 +6,7 @@ import torch
 
 from cnnviz.images import ImageSource
 from cnnviz.statistics import Statistics, measure
-from cnnviz.tally import Outcome, Tally, merged, same_names
+from cnnviz.tally import Outcome, Progress, Tally, merged, same_names
 
 
 def seen(value: float) -> tuple[Statistics, ...]:
@@ -27,7 +27,7 @@ def test_names_of_files_are_kept_once_for_all_photos() -> None:
 
 
 def test_only_photos_that_did_not_fail_count_and_each_once() -> None:
-    tally = Tally([outcome("old")], seen(1), counted=["lost"])
+    tally = Tally(Progress((outcome("old"),), seen(1), frozenset({"lost"})))
     for key, value, error in (("new", 3, None), ("bad", 50, "broken"), ("lost", 70, None)):
         tally.add(outcome(key, error), seen(value))
     assert tally.totals[0].values == 8

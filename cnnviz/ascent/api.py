@@ -3,24 +3,22 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
-from typing import TypeVar
 
 from PIL import Image
 from torch import nn
 
+from cnnviz.ascent import DEFAULT_CHANNELS
 from cnnviz.ascent.objectives import Objective
 from cnnviz.ascent.run import Maximized, Settings, Watch, maximize_units
 from cnnviz.ascent.score import frozen
 from cnnviz.ascent.units import (
-    DEFAULT_CHANNELS,
     Unit,
     Wanted,
     fitting_size,
     plan_units,
     relu_before,
 )
-from cnnviz.choices import Goal, Parameterization, Transforms
+from cnnviz.choices import Goal, Parameterization, Transforms, choose
 from cnnviz.compiled import original
 from cnnviz.errors import UnknownNameError, UsageError
 from cnnviz.models import LoadedModel, as_loaded
@@ -93,10 +91,10 @@ def maximize(
     if not 0 < lr < math.inf:
         raise UsageError(f"lr is {lr}; it must be above 0, such as 0.05")
     settings = Settings(
-        steps, lr, _choice(Parameterization, parameterization), _choice(Transforms, transforms),
+        steps, lr, choose(Parameterization, parameterization), choose(Transforms, transforms),
         init and init.convert("RGB"), seed, batch_size, frames,
     )  # fmt: skip
-    goal = _choice(Goal, objective)
+    goal = choose(Goal, objective)
     model = _loaded(model, input_size)
     whole = model.preprocess.input_size if init else None
     sides = (size, size) if size else whole
@@ -125,16 +123,6 @@ def _loaded(
         return model
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
     return replace(model, preprocess=model.preprocess.with_input_size(size))
-
-
-Choice = TypeVar("Choice", bound=StrEnum)
-
-
-def _choice(kind: type[Choice], value: str) -> Choice:
-    known = [str(choice) for choice in kind]
-    if value not in known:
-        raise UnknownNameError(kind.__name__.lower(), value, known)
-    return kind(value)
 
 
 def _channels(channels: Sequence[int | str] | None) -> ChannelSpec | tuple[str, ...]:

@@ -60,8 +60,7 @@ def draw_results(
 
 
 def _about(model: LoadedModel, record: LayerRecord) -> dict[str, object]:
-    asked = model.asked
-    return {"model": model.name, "weights": model.weights, **asked, "layer": record.label}
+    return {**model.about, "layer": record.label}
 
 
 def _lines(model: LoadedModel, layer: Sequence[Maximized], settings: Settings) -> tuple[str, ...]:
@@ -75,7 +74,7 @@ def _lines(model: LoadedModel, layer: Sequence[Maximized], settings: Settings) -
     parts = (record.type, sees, size)
     return (
         " · ".join(part for part in parts if part),
-        f"{model.name} · {tell_weights(model.weights)}",
+        model.caption,
         f"{how} · start: photo" if settings.init else how,
     )
 
@@ -89,10 +88,10 @@ def _tile(model: LoadedModel, result: Maximized, *, short: bool = False) -> Tile
 
 def _name(model: LoadedModel, result: Maximized) -> str:
     unit = result.unit
-    if unit.channel is None or not unit.goal.endswith("class"):
+    if unit.class_number is None:
         return unit.name
-    number = str(unit.channel)
-    return unit.name.replace(number, model.class_name(unit.channel) or number, 1)
+    number = str(unit.class_number)
+    return unit.name.replace(number, model.class_name(unit.class_number) or number, 1)
 
 
 def _shelf(model: LoadedModel, layer: Sequence[Maximized]) -> Shelf:

@@ -17,8 +17,8 @@ from cnnviz.ascent.views import as_image, as_start
 from cnnviz.choices import Parameterization, Precision, Transforms
 from cnnviz.errors import ModelError
 from cnnviz.feeding import input_channels, unresized
-from cnnviz.maps import computing_in
 from cnnviz.models import LoadedModel
+from cnnviz.precision import computing_in
 from cnnviz.records import LayerRecord
 
 # How far from grey each attempt at a start is. Where the first has no gradient, another may.

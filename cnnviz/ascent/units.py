@@ -12,7 +12,8 @@ from cnnviz.ascent import objectives
 from cnnviz.ascent.objectives import Objective
 from cnnviz.ascent.transforms import JITTER
 from cnnviz.choices import Goal
-from cnnviz.errors import UnknownNameError, UsageError
+from cnnviz.classes import find_class
+from cnnviz.errors import UsageError
 from cnnviz.feeding import Form, feed, form_of, input_channels, unresized
 from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
@@ -21,7 +22,6 @@ from cnnviz.models import LoadedModel
 from cnnviz.records import LayerRecord
 from cnnviz.selection import ChannelSpec, parse_number, select_layers
 
-DEFAULT_CHANNELS = "0-8"
 SMALLEST = 32
 # Sides are multiples of this: whole strides of most layers, and quick Fourier transforms.
 _STEP = 8
@@ -53,6 +53,11 @@ class Unit:
     objective: Objective
     size: tuple[int, int]
     relu: str | None = None
+
+    @property
+    def class_number(self) -> int | None:
+        """The number of its class; None where it is none."""
+        return self.channel if self.goal.endswith("class") else None
 
     def generator(self, seed: int, purpose: str) -> torch.Generator:
         """Return a generator of the unit's own: its picture depends on no other unit.
@@ -258,10 +263,7 @@ def _number(word: str, classes: tuple[str, ...] | None) -> int:
         return number
     if classes is None:
         raise UsageError(f"channel {word!r} must be a number: only classes have names")
-    folded = [known.lower() for known in classes]
-    if word.lower() not in folded:
-        raise UnknownNameError("class", word, classes)
-    return folded.index(word.lower())
+    return find_class(word, classes)
 
 
 def relu_before(records: Sequence[LayerRecord], place: int) -> str | None:

@@ -11,11 +11,7 @@ from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, TRIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from cnnviz.cli.output import Output
-    from cnnviz.filter_pictures import FilterStyle
-    from cnnviz.filters import FilterView
     from cnnviz.report.filters import FiltersReport
 
 _FILTERS = "Filters"
@@ -101,8 +97,7 @@ def filters(
     per filter and input channel, or a matrix. Several --weights give a row for each.
     """
     from cnnviz.classes import read_classes
-    from cnnviz.config import parse_arguments
-    from cnnviz.files import check_folder
+    from cnnviz.files import check_folder, write_all
     from cnnviz.preprocess import parse_input_size
     from cnnviz.render.palette import check_cmap
     from cnnviz.selection import parse_channels, split_patterns
@@ -115,15 +110,14 @@ def filters(
     size = parse_input_size(input_size) if input_size else None
     if cmap:
         check_cmap(cmap)
-    arguments = parse_arguments(model_args)
-    options.check_checkpoints(
-        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    arguments = options.check_network(
+        model, weights, device, model_args=model_args, state_key=state_key, frames=frames
     )
     names = read_classes(classes) if classes else None
     check_folder(out)
 
     from cnnviz.cli.output import Output
-    from cnnviz.filter_pictures import FilterStyle
+    from cnnviz.filter_pictures import FilterStyle, draw_view
     from cnnviz.filters import Choice, join, read_filters, view
     from cnnviz.models import load_model
     from cnnviz.report.filters import FiltersReport
@@ -143,42 +137,14 @@ def filters(
     choice = Choice(spec, in_spec, reduce, sort)
     views = [view(same, choice) for same in join(snapshots)]
     style = FilterStyle(model, normalize, cmap)
-    about = {"model": model, **network.asked}
-    outputs = [list(_write(one, style, about, out / "filters", frames=frames)) for one in views]
+    outputs = [
+        write_all(out / "filters", draw_view(network, one, style, frames=frames)) for one in views
+    ]
     read = [layer.weights for layer in views[0].layers]
     report = FiltersReport(network, read, views, outputs, found.skipped, rules)
     output.notes(dict.fromkeys(notes))
     _tell(report, output, out / "filters", sort, as_json=json)
     raise typer.Exit(TRIPPED if report.tripped else DONE)
-
-
-def _write(
-    view: "FilterView",
-    style: "FilterStyle",
-    network: "Mapping[str, object]",
-    folder: Path,
-    *,
-    frames: bool,
-) -> "Iterator[Path]":
-    """Write the pictures of a layer, and yield their paths."""
-    from cnnviz.files import write_atomically
-    from cnnviz.filter_pictures import draw_filters, draw_frames
-    from cnnviz.render.png import encode_frames, encode_png
-
-    about = {
-        **network,
-        "weights": [layer.weights for layer in view.layers],
-        "layer": view.last.name,
-        "channels": list(view.numbers),
-        "in_channels": list(view.inputs),
-    }
-    path = folder / view.last.file_name
-    write_atomically(path, encode_png(draw_filters(view, style), about))
-    yield path
-    if frames:
-        path = path.with_name(f"{path.stem}.frames.png")
-        write_atomically(path, encode_frames(draw_frames(view, style), about))
-        yield path
 
 
 def _tell(

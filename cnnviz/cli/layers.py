@@ -39,15 +39,14 @@ def layers(
 
     Weights are neither made nor downloaded, and nothing is multiplied.
     """
-    from cnnviz import catalog
-    from cnnviz.config import parse_arguments
     from cnnviz.preprocess import parse_input_size
     from cnnviz.selection import select_layers, split_patterns
 
     patterns = split_patterns(layers)
     size = parse_input_size(input_size) if input_size else None
-    arguments = parse_arguments(model_args)
-    catalog.check_names(model, weights, device, model_args=arguments, state_key=state_key)
+    arguments = options.check_network(
+        model, [weights], device, model_args=model_args, state_key=state_key
+    )
     if csv and json:
         raise UsageError("--csv and --json are two formats; choose one")
 

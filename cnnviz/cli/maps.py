@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnviz.checks import Rule, parse_rules
+from cnnviz.checks import parse_rules
 from cnnviz.choices import Normalize, Precision, Reduce
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED, TRIPPED
 from cnnviz.errors import UsageError
-from cnnviz.reference import Reference, read_reference, reference_document
+from cnnviz.reference import find_reference, reference_document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cnnviz.cli.output import Output
     from cnnviz.report.maps import MapsReport
 
@@ -183,8 +181,7 @@ def maps(
     was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
     from cnnviz.classes import read_classes
-    from cnnviz.config import parse_arguments
-    from cnnviz.files import check_file, check_folder, only_run, write_atomically
+    from cnnviz.files import check_file, check_folder, only_run
     from cnnviz.images import check_places, find_images
     from cnnviz.overrides import parse_overrides
     from cnnviz.ranks import find_place
@@ -200,11 +197,10 @@ def maps(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
     check_cmap(cmap)
-    arguments = parse_arguments(model_args)
-    options.check_checkpoints(
-        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    arguments = options.check_network(
+        model, weights, device, model_args=model_args, state_key=state_key, frames=frames
     )
-    single = {
+    for_one_network = {
         "--overlay": overlay,
         f"--channels {channels}": bool(spec.top),
         "--gradients": gradients,
@@ -212,9 +208,9 @@ def maps(
         "--save-reference": save_reference is not None,
         "--fail-on change": any(rule.name == "change" for rule in rules),
     }
-    if len(weights) > 1 and any(single.values()):
-        what = next(name for name, given in single.items() if given)
-        raise UsageError(f"{what} is for one network; the maps of several stand side by side")
+    given = [name for name, is_given in for_one_network.items() if is_given]
+    if len(weights) > 1 and given:
+        raise UsageError(f"{given[0]} is for one network; the maps of several stand side by side")
     if top_images and (spec.top or overlay or reduce is not Reduce.NONE):
         raise UsageError(
             "--top-images ranks photos, not channels, of single channels: leave out "
@@ -222,7 +218,10 @@ def maps(
         )
     if class_ is not None and not gradients:
         raise UsageError(f"--class {class_} is for --gradients")
-    reference = _reference(rules, gradients=gradients)
+    for rule in rules:
+        if rule.name == "vanishing" and not gradients:
+            raise UsageError(f"--fail-on {rule} needs --gradients")
+    reference = find_reference(rules)
     if junit and not rules:
         raise UsageError("--junit tells of --fail-on rules; give one")
     names = read_classes(classes) if classes else None
@@ -242,11 +241,10 @@ def maps(
         from cnnviz.clips import as_clips
         from cnnviz.feeding import Form, form_of, frame_count
         from cnnviz.gradients import find_target
-        from cnnviz.maps import check_precision, plan_layers
+        from cnnviz.maps import plan_layers
         from cnnviz.models import check_takes_photos, load_model
         from cnnviz.pictures import Style
-        from cnnviz.report.document import to_json
-        from cnnviz.report.junit import junit_xml
+        from cnnviz.precision import check_precision
         from cnnviz.report.maps import MapsReport
         from cnnviz.runs import describe, run_folder
         from cnnviz.team import joined
@@ -282,12 +280,16 @@ def maps(
             settings = describe(job)
             if reference:
                 reference.check_settings(settings)
-            with output.progress("photos", len(sources)) as advance:
-                result = run_folder(
-                    job, settings, sources, team, resume=team.any(resume or place.restarted),
-                    max_failures=max_failures, batch_size=batch_size, workers=workers,
-                    on_done=advance,
-                )  # fmt: skip
+            try:
+                with output.progress("photos", len(sources)) as advance:
+                    result = run_folder(
+                        job, settings, sources, team, resume=team.any(resume or place.restarted),
+                        max_failures=max_failures, batch_size=batch_size, workers=workers,
+                        on_done=advance,
+                    )  # fmt: skip
+            except KeyboardInterrupt:
+                output.note("the same command with --resume goes on from here")
+                raise
             if result is None:  # the first process tells it all
                 raise typer.Exit(DONE)
             ranked = list(zip(plans, result.peaks, strict=False))
@@ -295,13 +297,7 @@ def maps(
         report = MapsReport(
             network, plans, skipped, result, settings, rules, out, earlier, reference, top
         )
-        report.write_manifest()
-        if save_reference and result.input:
-            content = to_json(reference_document(report.document()))
-            write_atomically(save_reference, content.encode())
-        if junit:
-            checks, outcomes = report.checks, result.outcomes
-            write_atomically(junit, junit_xml(f"cnnviz maps {model}", checks, outcomes))
+        _write(report, save_reference, junit)
         _tell(report, output, as_json=json)
         raise typer.Exit(TRIPPED if report.tripped else FAILED if report.failed else DONE)
 
@@ -318,20 +314,19 @@ def _paths(inputs: list[str]) -> list[Path]:
     return paths
 
 
-def _reference(rules: "Sequence[Rule]", *, gradients: bool) -> Reference | None:
-    """Return the earlier run that a rule compares with.
+def _write(report: "MapsReport", save_reference: Path | None, junit: Path | None) -> None:
+    """Write the manifest, and the files that were asked for."""
+    from cnnviz.files import write_atomically
+    from cnnviz.report.document import to_json
+    from cnnviz.report.junit import junit_xml
 
-    Raises:
-        UsageError: If there are several, or a rule needs gradients and there are none.
-        InputError: If it cannot be read.
-    """
-    for rule in rules:
-        if rule.name == "vanishing" and not gradients:
-            raise UsageError(f"--fail-on {rule} needs --gradients")
-    paths = {rule.reference for rule in rules if rule.reference}
-    if len(paths) > 1:
-        raise UsageError("--fail-on change takes one reference: " + ", ".join(map(str, paths)))
-    return read_reference(paths.pop()) if paths else None
+    report.write_manifest()
+    if save_reference and report.result.input:
+        content = to_json(reference_document(report.document()))
+        write_atomically(save_reference, content.encode())
+    if junit:
+        suite = f"cnnviz maps {report.model.name}"
+        write_atomically(junit, junit_xml(suite, report.checks, report.result.outcomes))
 
 
 def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:

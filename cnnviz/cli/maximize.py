@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnnviz.ascent import DEFAULT_CHANNELS
 from cnnviz.choices import Goal, Parameterization, Transforms
 from cnnviz.cli import options
 from cnnviz.cli.exit_codes import DONE, FAILED, INTERRUPTED
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from cnnviz.selection import ChannelSpec
 
 _UNITS, _ASCENT = "Units", "Ascent"
-_DEFAULT_CHANNELS = "0-8"
 # Pictures have values of about 1; what is far beyond overflows.
 _LONGEST_STEP = 1e6
 
@@ -37,7 +37,7 @@ def maximize(
             "--channels", metavar="SPEC", rich_help_panel=_UNITS,
             help="0-15,31 or all; for classes also names: star,rings.",
         ),
-    ] = _DEFAULT_CHANNELS,
+    ] = DEFAULT_CHANNELS,
     objective: Annotated[
         Goal,
         typer.Option(
@@ -114,10 +114,8 @@ def maximize(
     OUT/maximize/LAYER.png shows a layer's units, OUT/maximize/LAYER/CHANNEL.png one alone,
     OUT/maximize/overview.png all layers.
     """
-    from cnnviz import catalog
     from cnnviz.classes import read_classes
-    from cnnviz.config import parse_arguments
-    from cnnviz.files import check_folder, write_atomically
+    from cnnviz.files import check_folder, write_all, write_atomically
     from cnnviz.images import open_image
     from cnnviz.overrides import parse_overrides
     from cnnviz.selection import split_patterns
@@ -133,8 +131,9 @@ def maximize(
     seen = parse_overrides(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
-    arguments = parse_arguments(model_args)
-    catalog.check_names(model, weights, device, model_args=arguments, state_key=state_key)
+    arguments = options.check_network(
+        model, [weights], device, model_args=model_args, state_key=state_key
+    )
     names = read_classes(classes) if classes else None
     photo = open_image(init) if init else None
     check_folder(out)
@@ -182,10 +181,7 @@ def maximize(
             except KeyboardInterrupt:
                 interrupted = True
     found.sort(key=lambda pair: units.index(pair[0].unit))
-    outputs = []
-    for name, data in draw_results(network, [result for result, _ in found], settings):
-        write_atomically(folder / name, data)
-        outputs.append(folder / name)
+    outputs = write_all(folder, draw_results(network, [one for one, _ in found], settings))
     report = MaximizeReport(network, settings, found, skipped, outputs, interrupted)
     _tell(report, output, folder, as_json=json)
     raise typer.Exit(INTERRUPTED if interrupted else FAILED if report.failed else DONE)
@@ -202,7 +198,7 @@ def _parse_units(text: str, objective: Goal) -> "ChannelSpec | tuple[str, ...]":
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     if objective is Goal.CLASS and any(word[0].isalpha() for word in words) and text != "all":
         return words
-    spec = parse_channels(text, clipped=text == _DEFAULT_CHANNELS)
+    spec = parse_channels(text, clipped=text == DEFAULT_CHANNELS)
     if spec.top:
         raise UsageError(f"--channels {text} ranks channels on photos, of which there are none")
     return spec

@@ -1,14 +1,14 @@
 """The options that commands share, as annotated types, and the values that they stand for."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
 from cnnviz.catalog import check_names
-from cnnviz.config import OptionType, read_config
+from cnnviz.config import OptionType, parse_arguments, read_config
 from cnnviz.errors import UsageError
 
 _MODEL, _PICTURES, _RUN = "Model", "Pictures", "Run"
@@ -189,24 +189,27 @@ Debug = Annotated[
 ]
 
 
-def check_checkpoints(
+def check_network(
     model: str,
-    weights: list[str],
+    weights: Sequence[str],
     device: str,
     *,
-    model_args: Mapping[str, object] | None = None,
-    state_key: str | None = None,
+    model_args: Sequence[str],
+    state_key: str | None,
     frames: bool = False,
-) -> None:
-    """Raise an error for a model, weights or device that cannot exist, or a useless repetition.
+) -> dict[str, Any]:
+    """Return the arguments for what makes a network, if all that is named can exist.
 
     Raises:
         CnnvizError: As `catalog.check_names` does, for each of the weights.
-        UsageError: If weights are given twice, or frames are wanted of fewer than two.
+        UsageError: If an argument is not understood, weights are given twice, or frames are wanted
+            of fewer than two.
     """
+    arguments = parse_arguments(model_args)
     for one in weights:
-        check_names(model, one, device, model_args=model_args, state_key=state_key)
+        check_names(model, one, device, model_args=arguments, state_key=state_key)
         if weights.count(one) > 1:
             raise UsageError(f"--weights {one} is given twice")
     if frames and len(weights) < 2:
         raise UsageError("--frames needs several --weights: one for each frame")
+    return arguments

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cnnviz.preprocess import Preprocess
-from cnnviz.report.document import is_guess, preprocess_text, to_json
+from cnnviz.report.document import to_json
+from cnnviz.report.preparation import is_guess, preprocess_text
 
 # Wider than any table: what is piped is not cut.
 _PIPE_WIDTH = 1000

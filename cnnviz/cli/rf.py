@@ -11,14 +11,12 @@ from cnnviz.cli.exit_codes import DONE, FAILED
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
     from PIL import Image
 
     from cnnviz.cli.output import Output
     from cnnviz.models import LoadedModel
-    from cnnviz.records import LayerRecord
+    from cnnviz.report.rf import FieldsReport
     from cnnviz.rf import Unit
 
 _FIELDS = "Receptive fields"
@@ -78,8 +76,7 @@ def rf(
 
     OUT/rf/LAYER.png has one layer's box on the photo, OUT/rf/overview.png all of them.
     """
-    from cnnviz.config import parse_arguments
-    from cnnviz.files import check_folder, write_atomically
+    from cnnviz.files import check_folder, write_all
     from cnnviz.images import open_image
     from cnnviz.overrides import parse_overrides
     from cnnviz.selection import parse_place, select_layers, split_patterns
@@ -89,9 +86,8 @@ def rf(
     wanted = parse_overrides(
         input_size=input_size, resize=resize, crop=crop, mean=mean, std=std, grey=grey
     )
-    arguments = parse_arguments(model_args)
-    options.check_checkpoints(
-        model, weights, device, model_args=arguments, state_key=state_key, frames=frames
+    arguments = options.check_network(
+        model, weights, device, model_args=model_args, state_key=state_key, frames=frames
     )
     if len(weights) > 1 and not effective:
         raise UsageError("the field is the same with all --weights; compare them with --effective")
@@ -101,9 +97,10 @@ def rf(
     check_folder(out)
 
     from cnnviz.cli.output import Output
+    from cnnviz.field_pictures import blank_photo, draw_development, draw_units
     from cnnviz.models import check_takes_photos, load_model, load_structure
     from cnnviz.report.rf import FieldsReport
-    from cnnviz.rf import Unit, blank_photo, draw_development, draw_units, place_unit
+    from cnnviz.rf import find_units
     from cnnviz.tracer import trace_module
 
     output = Output(quiet=quiet, verbose=verbose)
@@ -131,16 +128,8 @@ def rf(
         known = [record for record in chosen if record.receptive_field and record.grid]
         if not known:
             raise UsageError(f"no layer of {', '.join(patterns)} has a field: {chosen[0].reason}")
-        places = _places(network, photos, known, place)
-        units = [
-            Unit(
-                record,
-                record.receptive_field,
-                places.get(record.label) or place_unit(record, place),
-            )
-            for record in known
-            if record.receptive_field
-        ]
+        picture = _batch(network, photos[:1]) if place == "max" else None
+        units = find_units(network, known, place, picture)
         complaints: dict[str, str] = {}
         if verify:
             units, complaints = _verified(network, units, output)
@@ -149,35 +138,20 @@ def rf(
             snapshots = [_with_effective(one, photos, units, seed) for one in networks]
     photo = photos[0] if photos else blank_photo(network.preprocess.input_size)
     key = Path(images[0]).name if images else "no photo"
-    outputs = []
     pictures = (
         draw_units(network, snapshots[0], photo, key)
         if len(networks) == 1
         else draw_development(networks, snapshots, photo, key, frames=frames)
     )
-    for name, data in pictures:
-        write_atomically(out / "rf" / name, data)
-        outputs.append(out / "rf" / name)
+    outputs = write_all(out / "rf", pictures)
     unknown = [record for record in chosen if record not in known]
-    listed = [unit for same in zip(*snapshots, strict=True) for unit in same]
-    compared = [one.weights for one in networks] * len(units) if len(networks) > 1 else []
-    report = FieldsReport(network, listed, unknown, outputs, complaints, compared)
-    if json:
-        output.document(report.document())
-    else:
-        output.table(*report.tables())
-    if photos:
-        output.preparation(network.preprocess)
+    report = FieldsReport(networks, snapshots, unknown, outputs, complaints)
+    more = []
     if len(photos) > 1 and not effective:
-        output.note(f"only the first photo, {key}, is looked at: --effective averages several")
+        more.append(f"only the first photo, {key}, is looked at: --effective averages several")
     if verify and not complaints:
-        output.note("verified: the fields are as measured on the network")
-    output.notes(one.note for one in networks)
-    for record in unknown:
-        output.note(f"no field for {record.label}: {record.reason}")
-    for label, complaint in complaints.items():
-        output.error(f"{label}: {complaint}")
-    output.note(f"{len(outputs)} files in {out / 'rf'}: {out / 'rf' / 'overview.png'}")
+        more.append("verified: the fields are as measured on the network")
+    _tell(report, output, more, photo=bool(photos), as_json=json)
     raise typer.Exit(FAILED if complaints else DONE)
 
 
@@ -188,19 +162,6 @@ def _batch(network: "LoadedModel", photos: "list[Image.Image]") -> "torch.Tensor
     prepare = network.preprocess
     pictures = [prepare.normalize(prepare.crop(photo)) for photo in photos]
     return torch.from_numpy(np.stack(pictures))
-
-
-def _places(
-    network: "LoadedModel",
-    photos: "list[Image.Image]",
-    known: "Sequence[LayerRecord]",
-    place: str | tuple[int, int],
-) -> dict[str, tuple[int, int]]:
-    from cnnviz.rf import strongest_units
-
-    if place != "max":
-        return {}
-    return strongest_units(network, _batch(network, photos[:1]), known)
 
 
 def _with_effective(
@@ -228,3 +189,21 @@ def _verified(
     found = {r.label: disagreement(r, measured[r.label]) for r in records}
     checked = [replace(unit, verified=found[unit.record.label] is None) for unit in units]
     return checked, {label: said for label, said in found.items() if said}
+
+
+def _tell(
+    report: "FieldsReport", output: "Output", more: list[str], *, photo: bool, as_json: bool
+) -> None:
+    if as_json:
+        output.document(report.document())
+    else:
+        output.table(*report.tables())
+    if photo:
+        output.preparation(report.model.preprocess)
+    output.notes([*more, *(one.note for one in report.models)])
+    for record in report.unknown:
+        output.note(f"no field for {record.label}: {record.reason}")
+    for label, complaint in report.complaints.items():
+        output.error(f"{label}: {complaint}")
+    *_, overview = report.outputs
+    output.note(f"{len(report.outputs)} files in {overview.parent}: {overview}")

@@ -18,8 +18,9 @@ from cnnviz.choices import Precision
 from cnnviz.feeding import feed, frame_count, running
 from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
-from cnnviz.maps import as_stills, computing_in
+from cnnviz.maps import as_stills
 from cnnviz.models import LoadedModel
+from cnnviz.precision import computing_in
 from cnnviz.records import LayerRecord
 
 SHARES = (0.5, 0.95)

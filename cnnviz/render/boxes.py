@@ -9,8 +9,18 @@ from PIL import Image, ImageDraw
 
 from cnnviz.preprocess import Box
 from cnnviz.render import text
-from cnnviz.render.canvas import LABEL, LINE, MARGIN, Header, draw_title, stack
-from cnnviz.render.palette import rgb_table
+from cnnviz.render.canvas import (
+    LABEL,
+    LINE,
+    MARGIN,
+    Header,
+    caption_height,
+    compose_pictures,
+    draw_title,
+    to_rgb,
+    write_caption,
+)
+from cnnviz.render.palette import WHITE, map_colours
 from cnnviz.render.scale import Floats
 
 _SIDE = 520  # pixels of the longer side of what is shown
@@ -66,18 +76,7 @@ def draw_boxes(
     for field, colour in reversed(list(zip(fields, colours, strict=True))):
         _outline(draw, _to_frame(field.box, frame, scale), colour)
     legend = _legend(fields, colours, picture.height)
-    return _compose(header, picture, legend)
-
-
-def stack_pictures(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Return RGB pictures below one another."""
-    size = (max(one.width for one in pictures), sum(one.height for one in pictures))
-    canvas = Image.new("RGB", size, "white")
-    top = 0
-    for one in pictures:
-        canvas.paste(one, (0, top))
-        top += one.height
-    return canvas
+    return compose_pictures(draw_title(header), [_beside(picture, legend)])
 
 
 def _frame(size: tuple[int, int], boxes: Sequence[Box]) -> Box:
@@ -139,7 +138,7 @@ def _lay_heat(
     # The square root shows the faint rim; the gradient falls off like a bell.
     share = Image.fromarray(np.sqrt(heat / top).astype(np.float32))
     smooth = np.asarray(share.resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
-    colours = rgb_table(cmap)[np.rint(smooth * 199).astype(np.uint8)].astype(np.float32)
+    colours = map_colours(smooth, cmap).astype(np.float32)
     below = np.asarray(picture.crop((x0, y0, x0 + size[0], y0 + size[1])).convert("L"))
     grey = (0.35 * below.astype(np.float32) + 20)[..., None]
     alpha = smooth[..., None] ** 0.7
@@ -168,7 +167,7 @@ def _legend(
     fields: Sequence[FieldBox], colours: Sequence[tuple[int, int, int]], height: int
 ) -> Image.Image:
     """Return what the colours stand for, in columns of about this height."""
-    row = text.line_height(LINE) + text.line_height(LABEL) + 6
+    row = caption_height(1) + 6
     most = max(height // row, 1)
     entries = list(zip(fields, colours, strict=True))
     columns = [_legend_column(entries[i : i + most], row) for i in range(0, len(entries), most)]
@@ -186,24 +185,19 @@ def _legend_column(
     wide = max(
         max(text.width(f.label, LINE, "bold"), text.width(f.note, LABEL)) for f, _ in entries
     )
-    canvas = np.full((row * len(entries), wide + 24 + MARGIN), 254, dtype=np.uint8)
+    canvas = np.full((row * len(entries), wide + 24 + MARGIN), WHITE, dtype=np.uint8)
     for i, (field, _) in enumerate(entries):
-        text.write(canvas, 24, i * row, field.label, LINE, weight="bold")
-        below = i * row + text.line_height(LINE)
-        text.write(canvas, 24, below, field.note, LABEL, strength=text.FAINT)
-    picture = Image.fromarray(rgb_table("gray")[canvas])
+        write_caption(canvas[i * row :, 24:], field.label, [field.note])
+    picture = to_rgb(canvas)
     draw = ImageDraw.Draw(picture)
     for i, (_, colour) in enumerate(entries):
         draw.rectangle((0, i * row + 2, 14, i * row + 16), fill=colour, outline=(20, 20, 20))
     return picture
 
 
-def _compose(header: Header, picture: Image.Image, legend: Image.Image) -> Image.Image:
-    head = Image.fromarray(rgb_table("gray")[stack([draw_title(header)])])
-    width = max(head.width, 3 * MARGIN + picture.width + legend.width)
-    height = head.height + max(picture.height, legend.height) + MARGIN
-    canvas = Image.new("RGB", (width, height), "white")
-    canvas.paste(head, (0, 0))
-    canvas.paste(picture, (MARGIN, head.height))
-    canvas.paste(legend, (2 * MARGIN + picture.width, head.height))
+def _beside(picture: Image.Image, legend: Image.Image) -> Image.Image:
+    size = picture.width + MARGIN + legend.width, max(picture.height, legend.height)
+    canvas = Image.new("RGB", size, "white")
+    canvas.paste(picture, (0, 0))
+    canvas.paste(legend, (picture.width + MARGIN, 0))
     return canvas

@@ -9,17 +9,7 @@ from PIL import Image
 
 from cnnviz.choices import Normalize
 from cnnviz.render import text
-from cnnviz.render.canvas import (
-    LABEL,
-    MARGIN,
-    Header,
-    beside,
-    draw_bar,
-    draw_title,
-    paste_colours,
-    stack,
-    to_image,
-)
+from cnnviz.render.canvas import LABEL, Header, compose, draw_title
 from cnnviz.render.palette import WHITE, Indices, grey
 from cnnviz.render.scale import Floats, Scaled, scale, scale_colours
 
@@ -71,20 +61,13 @@ def draw_grid(
         _label(body[place.strip, place.across], labels[i], note)
     said = f"shown at 1/{shrunk} of its size" if shrunk > 1 else ""
     around = coloured or signed
-    top = [draw_scale_header(header, scaled, normalize, around, said)] if header else []
-    canvas = stack([*top, body])
-    image = to_image(canvas, cmap)
-    if not coloured:
-        return image
-    start = canvas.shape[0] - MARGIN - body.shape[0]
-    return paste_colours(
-        image,
-        (
-            (start + place.down.start, MARGIN + place.across.start, tile)
-            for i, (place, tile) in enumerate(zip(places, tiles, strict=True))
-            if not _is_blank(scaled, i)
-        ),
+    title = draw_scale_header(header, scaled, normalize, around, said) if header else None
+    colours = (
+        (place.down.start, place.across.start, tile)
+        for i, (place, tile) in enumerate(zip(places, tiles, strict=True))
+        if not _is_blank(scaled, i)
     )
+    return compose(title, body, cmap, colours if coloured else None)
 
 
 @dataclass(frozen=True)
@@ -195,10 +178,8 @@ def draw_scale_header(
     """
     coloured = scaled.indices.ndim == 4
     said = (_scale_note(scaled, normalize, unit), _zero_note(scaled, signed, coloured), note)
-    left = draw_title(header, note=" · ".join(part for part in said if part))
-    if scaled.span is None or coloured:
-        return left
-    return beside(left, draw_bar(scaled.span))
+    note = " · ".join(part for part in said if part)
+    return draw_title(header, note, None if coloured else scaled.span)
 
 
 def _scale_note(scaled: Scaled, normalize: Normalize, unit: str) -> str:

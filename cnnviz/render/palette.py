@@ -35,6 +35,12 @@ def rgb_table(cmap: str) -> Indices:
     return table
 
 
+def map_colours(shares: NDArray[np.floating], cmap: str) -> Indices:
+    """Return the colours of shares from 0 to 1 of a colour map, (..., 3) uint8 RGB."""
+    colours: Indices = rgb_table(cmap)[np.rint(shares * (MAP_COLOURS - 1)).astype(np.uint8)]
+    return colours
+
+
 def check_cmap(cmap: str) -> None:
     """Raise an error where matplotlib has no such colour map.
 

@@ -9,20 +9,19 @@ from PIL import Image
 
 from cnnviz.choices import Normalize
 from cnnviz.preprocess import Box
-from cnnviz.render import text
 from cnnviz.render.canvas import (
-    LABEL,
-    LINE,
     MARGIN,
     Header,
-    beside,
-    draw_bar,
+    caption_height,
+    compose,
+    compose_pictures,
     draw_title,
-    paste_colours,
+    fitted_size,
     stack,
-    to_image,
+    to_rgb,
+    write_caption,
 )
-from cnnviz.render.palette import MAP_COLOURS, NAN_COLOUR, WHITE, Indices, rgb_table
+from cnnviz.render.palette import MAP_COLOURS, NAN_COLOUR, WHITE, Indices, map_colours, rgb_table
 from cnnviz.render.scale import Floats, scale
 
 _LONGEST = 760  # pixels of an overlay's longer side
@@ -74,30 +73,27 @@ def draw_overview(
         UnknownNameError: If there is no such colour map.
     """
     side = 224 if len(stages) <= 11 else 144
-    width, height = _fit(photo.size, side)
+    width, height = fitted_size(photo.size, side)
     columns = min(len(stages) + 1, 6 if side == 224 else 10)
     captions: list[tuple[str, tuple[str, ...]]] = [("input", (f"{photo.height} × {photo.width}",))]
     captions += [(stage.title, stage.lines) for stage in stages]
     tiles = [np.full((height, width), WHITE, np.uint8)]
     tiles += [_tile(stage.mean, (width, height)) for stage in stages]
     grid, places = _lay_out(tiles, captions, columns)
-    title = draw_title(header)
-    canvas = stack([title, grid])
-    x, y = places[0]
-    left, top = MARGIN + x, MARGIN + title.shape[0] + MARGIN + y
     small = photo.resize((width, height), Image.Resampling.LANCZOS)
-    return with_photo(canvas, small, (left, top), cmap)
+    return compose_with_photo(draw_title(header), grid, small, places[0], cmap)
 
 
-def with_photo(
-    canvas: Indices, photo: Image.Image, place: tuple[int, int], cmap: str
+def compose_with_photo(
+    title: Indices, body: Indices, photo: Image.Image, place: tuple[int, int], cmap: str
 ) -> Image.Image:
-    """Return a canvas with a photo at (left, top) as one palette picture.
+    """Return a body with a photo on it, below a title, as one palette picture.
 
     Args:
-        canvas: (H, W) palette indices.
+        title: (H, W) palette indices.
+        body: (H, W) palette indices.
         photo: RGB.
-        place: (left, top) of the photo on the canvas.
+        place: (left, top) of the photo on the body.
         cmap: A matplotlib colour map.
 
     Raises:
@@ -105,19 +101,13 @@ def with_photo(
     """
     colours = photo.quantize(256 - len(_KEPT), Image.Quantize.FASTOCTREE)
     pixels = photo.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
-    left, top = place
-    indices: Indices = _PLACE.take(canvas)
+    indices: Indices = _PLACE.take(stack([title, body]))
+    left, top = MARGIN + place[0], indices.shape[0] - MARGIN - body.shape[0] + place[1]
     area = indices[top : top + photo.height, left : left + photo.width]
     area[...] = np.asarray(pixels) + len(_KEPT)
     picture = Image.fromarray(indices)
     picture.putpalette(rgb_table(cmap)[_KEPT].tobytes() + bytes(colours.getpalette() or ()))
     return picture
-
-
-def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return (width, height) in the same proportions with the longer one at `side` pixels."""
-    ratio = side / max(size)
-    return max(round(size[0] * ratio), 1), max(round(size[1] * ratio), 1)
 
 
 def _tile(values: Floats, size: tuple[int, int]) -> Indices:
@@ -138,8 +128,7 @@ def _lay_out(
 ) -> tuple[Indices, list[tuple[int, int]]]:
     """Return tiles in rows with captions below, and the (x, y) of each tile."""
     height, width = tiles[0].shape
-    line = text.line_height(LABEL)
-    caption = text.line_height(LINE) + max(len(lines) for _, lines in captions) * line + 4
+    caption = caption_height(max(len(lines) for _, lines in captions)) + 4
     down, across = height + caption + _GAP, width + _GAP
     rows = -(-len(tiles) // columns)
     canvas = np.full((rows * down - _GAP, columns * across - _GAP), WHITE, dtype=np.uint8)
@@ -147,11 +136,7 @@ def _lay_out(
     for tile, (title, lines), (x, y) in zip(tiles, captions, places, strict=True):
         canvas[y : y + height, x : x + width] = tile
         strip = canvas[y + height + 4 : y + height + caption, x : x + width]
-        text.write(strip, 0, 0, text.shorten(title, LINE, width, "bold"), LINE, weight="bold")
-        for i, said in enumerate(lines):
-            top = text.line_height(LINE) + i * line
-            said = text.shorten(said, LABEL, width)
-            text.write(strip, 0, top, said, LABEL, strength=text.FAINT)
+        write_caption(strip, title, lines)
     return canvas, places
 
 
@@ -168,15 +153,11 @@ def draw_photos(
         header: What stands above; all there is where there are no tiles.
     """
     if not tiles:
-        return to_image(stack([draw_title(header, "no photo excites it")]), "gray").convert("RGB")
+        return to_rgb(stack([draw_title(header, "no photo excites it")]))
     white = [np.full(tile.shape[:2], WHITE, np.uint8) for tile in tiles]
     grid, places = _lay_out(white, captions, min(len(tiles), 6))
-    canvas = stack([draw_title(header), grid])
-    top = canvas.shape[0] - MARGIN - grid.shape[0]
-    return paste_colours(
-        to_image(canvas, "gray"),
-        ((top + y, MARGIN + x, tile) for tile, (x, y) in zip(tiles, places, strict=True)),
-    )
+    placed = ((y, x, tile) for tile, (x, y) in zip(tiles, places, strict=True))
+    return compose(draw_title(header), grid, "gray", placed)
 
 
 def draw_overlay(
@@ -206,10 +187,8 @@ def draw_overlay(
     result = 255 - (255 - small) * 0.35
     covered = (slice(top, bottom), slice(left, right))
     result[covered] = _blend(small[covered], heat[inside], share[inside])
-    span = scale(values[None], Normalize.LAYER).span
-    title = draw_title(header)
-    head = _to_rgb(stack([beside(title, draw_bar(span))] if span else [title]), cmap)
-    return _below(head, Image.fromarray(result.round().astype(np.uint8)))
+    title = draw_title(header, span=scale(values[None], Normalize.LAYER).span)
+    return compose_pictures(title, [Image.fromarray(result.round().astype(np.uint8))], cmap)
 
 
 def lay_over(pictures: Sequence[Image.Image], values: Floats, cmap: str) -> list[NDArray[np.uint8]]:
@@ -245,8 +224,7 @@ def _coloured(
 ) -> tuple[Floats, Floats]:
     resized = Image.fromarray(shares).resize(size, Image.Resampling.BICUBIC)
     smooth = np.asarray(resized).clip(0, 1)
-    colours = rgb_table(cmap)[np.rint(smooth * 199).astype(np.uint8)]
-    return colours.astype(np.float32), smooth
+    return map_colours(smooth, cmap).astype(np.float32), smooth
 
 
 def _blend(photo: NDArray[np.float32], heat: Floats, share: Floats) -> Floats:
@@ -254,15 +232,3 @@ def _blend(photo: NDArray[np.float32], heat: Floats, share: Floats) -> Floats:
     luma = (photo @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None]
     alpha = (0.3 + 0.35 * share)[..., None]
     return luma * (1 - alpha) + heat * alpha
-
-
-def _to_rgb(canvas: Indices, cmap: str) -> Image.Image:
-    return to_image(canvas, cmap).convert("RGB")
-
-
-def _below(head: Image.Image, picture: Image.Image) -> Image.Image:
-    size = (max(head.width, picture.width + 2 * MARGIN), head.height + picture.height + MARGIN)
-    canvas = Image.new("RGB", size, "white")
-    canvas.paste(head, (0, 0))
-    canvas.paste(picture, (MARGIN, head.height))
-    return canvas

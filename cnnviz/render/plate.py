@@ -11,16 +11,7 @@ from PIL import Image
 from cnnviz.choices import Normalize
 from cnnviz.render import text
 from cnnviz.render.block import Block, Caption, Spacing
-from cnnviz.render.canvas import (
-    LABEL,
-    MARGIN,
-    Header,
-    beside,
-    draw_title,
-    paste_colours,
-    stack,
-    to_image,
-)
+from cnnviz.render.canvas import LABEL, MARGIN, Header, beside, compose, draw_title
 from cnnviz.render.grid import draw_scale_header
 from cnnviz.render.palette import Indices
 from cnnviz.render.scale import Floats, Scaled, scale, scale_colours
@@ -107,16 +98,11 @@ def draw_patches(
 def _compose(title: Indices, blocks: Sequence[Block], cmap: str, *, coloured: bool) -> Image.Image:
     """Return blocks beside one another below a title."""
     body = reduce(beside, (block.draw() for block in blocks))
-    canvas = stack([title, body])
-    image = to_image(canvas, cmap)
-    if not coloured:
-        return image
-    top, left = canvas.shape[0] - MARGIN - body.shape[0], MARGIN
-    places = []
+    tiles, left = [], 0
     for block in blocks:
-        places += [(top + y, left + x, tile) for y, x, tile in block.places()]
+        tiles += [(y, left + x, tile) for y, x, tile in block.places()]
         left += block.width + 2 * MARGIN
-    return paste_colours(image, places)
+    return compose(title, body, cmap, tiles if coloured else None)
 
 
 def _shrink(tiles: Floats) -> tuple[Floats, int]:

@@ -13,18 +13,15 @@ from cnnviz.render import text
 from cnnviz.render.block import Caption
 from cnnviz.render.canvas import (
     LABEL,
-    LINE,
-    MARGIN,
     Header,
-    beside,
-    draw_bar,
+    caption_height,
+    compose,
     draw_title,
-    paste_colours,
-    stack,
-    to_image,
+    fitted_size,
+    write_caption,
 )
 from cnnviz.render.palette import WHITE, Indices
-from cnnviz.render.photo import Stage, enlarge, lay_over, with_photo
+from cnnviz.render.photo import Stage, compose_with_photo, enlarge, lay_over
 from cnnviz.render.plate import draw_plate
 from cnnviz.render.scale import Floats, scale
 
@@ -118,7 +115,7 @@ def draw_overlays(
         cmap: A matplotlib colour map.
     """
     moments = _moments(len(values))
-    size = _fit(frames[0].size, _LARGEST)
+    size = fitted_size(frames[0].size, _LARGEST)
     laid = lay_over(
         [_at(frames, t, len(values)).resize(size, Image.Resampling.LANCZOS) for t in moments],
         values[moments],
@@ -129,21 +126,14 @@ def draw_overlays(
     for i, t in enumerate(moments):
         text.write(body, i * (width + _GAP), 0, f"t {t}", LABEL, strength=text.FAINT)
     span = scale(values.reshape(1, -1, values.shape[-1]), Normalize.LAYER).span
-    title = draw_title(header, _tell_moments(moments, len(values)))
-    canvas = stack([beside(title, draw_bar(span)) if span else title, body])
-    top = canvas.shape[0] - MARGIN - height
-    places = ((top, MARGIN + i * (width + _GAP), tile) for i, tile in enumerate(laid))
-    return paste_colours(to_image(canvas, cmap), places)
+    title = draw_title(header, _tell_moments(moments, len(values)), span)
+    tiles = ((line, i * (width + _GAP), tile) for i, tile in enumerate(laid))
+    return compose(title, body, cmap, tiles)
 
 
 def _at(frames: Sequence[Image.Image], moment: int, there: int) -> Image.Image:
     """Return the frame in the middle of the time that one moment of a layer stands for."""
     return frames[(2 * moment + 1) * len(frames) // (2 * there)]
-
-
-def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
-    ratio = side / max(size)
-    return max(round(size[0] * ratio), 1), max(round(size[1] * ratio), 1)
 
 
 def draw_clip_overview(
@@ -163,40 +153,23 @@ def draw_clip_overview(
         UnknownNameError: If there is no such colour map.
     """
     side = 112 if len(stages) <= 11 else 72
-    width, height = _fit(frames[0].size, side)
+    width, height = fitted_size(frames[0].size, side)
     columns = min(len(frames), MOST_MOMENTS)
     across, down = width + _GAP, height + _GAP
-    high = max(down, _caption_height(stages))
+    high = max(down, caption_height(max(len(stage.lines) for stage in stages)) + _GAP)
     body = np.full((high * (len(stages) + 1) - _GAP, _CAPTION + columns * across), WHITE, np.uint8)
     seen = frame_numbers(len(frames), columns)
     first = frames[0]
-    _caption(body, 0, "input", (f"{len(frames)} × {first.height} × {first.width}",))
+    room = _CAPTION - 2 * _GAP
+    write_caption(body[:, :room], "input", (f"{len(frames)} × {first.height} × {first.width}",))
     for i, stage in enumerate(stages):
-        _caption(body, (i + 1) * high, stage.title, stage.lines)
+        write_caption(body[(i + 1) * high :, :room], stage.title, stage.lines)
         _row(body[(i + 1) * high :], stage.mean, (width, height), columns * across)
-    title = draw_title(header)
-    canvas = stack([title, body])
-    top = canvas.shape[0] - MARGIN - body.shape[0]
     shown = [frames[n].resize((width, height), Image.Resampling.LANCZOS) for n in seen]
     strip = Image.new("RGB", (columns * across - _GAP, height), "white")
     for i, picture in enumerate(shown):
         strip.paste(picture, (i * across, 0))
-    return with_photo(canvas, strip, (MARGIN + _CAPTION, top), cmap)
-
-
-def _caption_height(stages: Sequence[Stage]) -> int:
-    lines = max(len(stage.lines) for stage in stages)
-    return text.line_height(LINE) + lines * text.line_height(LABEL) + _GAP
-
-
-def _caption(canvas: Indices, y: int, title: str, lines: Sequence[str]) -> None:
-    room = _CAPTION - 2 * _GAP
-    strip = canvas[y:, :room]
-    text.write(strip, 0, 0, text.shorten(title, LINE, room, "bold"), LINE, weight="bold")
-    for i, line in enumerate(lines):
-        below = text.line_height(LINE) + i * text.line_height(LABEL)
-        said = text.shorten(line, LABEL, room)
-        text.write(strip, 0, below, said, LABEL, strength=text.FAINT)
+    return compose_with_photo(draw_title(header), body, strip, (_CAPTION, 0), cmap)
 
 
 def _row(canvas: Indices, mean: Floats, size: tuple[int, int], total: int) -> None:

@@ -8,9 +8,18 @@ import numpy as np
 from PIL import Image
 
 from cnnviz.render import text
-from cnnviz.render.canvas import LABEL, LINE, MARGIN, Header, draw_title, stack
+from cnnviz.render.canvas import (
+    LABEL,
+    LINE,
+    MARGIN,
+    Header,
+    compose_pictures,
+    draw_title,
+    fitted_size,
+    to_rgb,
+)
 from cnnviz.render.grid import column_count
-from cnnviz.render.palette import WHITE, Indices, rgb_table
+from cnnviz.render.palette import WHITE, Indices
 
 _GAP = 8
 _SIDES = ((1, 448), (4, 224), (16, 144))
@@ -56,7 +65,8 @@ def draw_pictures(tiles: Sequence[Tile], header: Header) -> Image.Image:
     """
     side = next((side for most, side in _SIDES if len(tiles) <= most), _SMALLEST)
     side = max(side, *(max(tile.image.size) for tile in tiles))
-    return _compose(header, [_grid(tiles, side, column_count(len(tiles)))])
+    grid = _grid(tiles, side, column_count(len(tiles)))
+    return compose_pictures(draw_title(header), [grid])
 
 
 def draw_shelves(shelves: Sequence[Shelf], header: Header) -> Image.Image:
@@ -65,7 +75,7 @@ def draw_shelves(shelves: Sequence[Shelf], header: Header) -> Image.Image:
     parts = []
     for shelf in shelves:
         parts += [_title(shelf), _grid(shelf.tiles, _SMALLEST, columns)]
-    return _compose(header, parts)
+    return compose_pictures(draw_title(header), parts)
 
 
 def _title(shelf: Shelf) -> Image.Image:
@@ -74,7 +84,7 @@ def _title(shelf: Shelf) -> Image.Image:
     canvas = np.full((MARGIN + text.line_height(LINE), wide), WHITE, np.uint8)
     used = text.write(canvas, 0, MARGIN, shelf.title, LINE, weight="bold")
     text.write(canvas, used + MARGIN, MARGIN, shelf.note, LINE, strength=text.FAINT)
-    return _to_rgb(canvas)
+    return to_rgb(canvas)
 
 
 def _grid(tiles: Sequence[Tile], side: int, columns: int) -> Image.Image:
@@ -94,10 +104,9 @@ def _grid(tiles: Sequence[Tile], side: int, columns: int) -> Image.Image:
 
 def _fitted(image: Image.Image, side: int) -> Image.Image:
     """Return a picture with its longer side at `side` pixels, as RGB."""
-    ratio = side / max(image.size)
-    size = (max(round(image.width * ratio), 1), max(round(image.height * ratio), 1))
-    way = Image.Resampling.BICUBIC if ratio > 1 else Image.Resampling.LANCZOS
-    return image.convert("RGB").resize(size, way)
+    enlarged = side > max(image.size)
+    way = Image.Resampling.BICUBIC if enlarged else Image.Resampling.LANCZOS
+    return image.convert("RGB").resize(fitted_size(image.size, side), way)
 
 
 def _strips(tiles: Sequence[Tile], side: int) -> list[Image.Image]:
@@ -113,23 +122,5 @@ def _strips(tiles: Sequence[Tile], side: int) -> list[Image.Image]:
         x, y = (used + 5, 0) if behind else (0, line)
         note = text.shorten(tile.note, LABEL, side)
         text.write(canvas, x, y, note, LABEL, strength=text.FAINT)
-        found.append(_to_rgb(canvas))
+        found.append(to_rgb(canvas))
     return found
-
-
-def _compose(header: Header, parts: Sequence[Image.Image]) -> Image.Image:
-    """Return the header with parts below it, margins around."""
-    head = _to_rgb(stack([draw_title(header)]))
-    width = max(head.width, *(part.width + 2 * MARGIN for part in parts))
-    height = head.height + sum(part.height for part in parts) + MARGIN
-    canvas = Image.new("RGB", (width, height), "white")
-    canvas.paste(head, (0, 0))
-    y = head.height
-    for part in parts:
-        canvas.paste(part, (MARGIN, y))
-        y += part.height
-    return canvas
-
-
-def _to_rgb(canvas: Indices) -> Image.Image:
-    return Image.fromarray(rgb_table("gray")[canvas])

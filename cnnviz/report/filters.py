@@ -12,7 +12,7 @@ from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Rule
 from cnnviz.filters import FilterView, LayerFilters
 from cnnviz.models import LoadedModel
-from cnnviz.report.document import SCHEMA_VERSION, finite, statistics_entry
+from cnnviz.report.document import SCHEMA_VERSION, finite, statistics_entry, tripped_entries
 from cnnviz.report.table import tables
 
 
@@ -64,10 +64,7 @@ class FiltersReport:
                 for layer in view.layers
             ],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
-            "tripped": [
-                {"rule": rule, "layer": layer, "reason": reason}
-                for rule, layer, reason in self.tripped
-            ],
+            "tripped": tripped_entries(self.tripped),
         }
 
     def tables(self) -> list[Table]:
@@ -99,7 +96,7 @@ class FiltersReport:
 
 def _cells(layer: LayerFilters) -> dict[str, str]:
     found = layer.diagnosis
-    norms = found.norms[np.isfinite(found.norms)]
+    norms = found.finite_norms
     broken = found.values.nan + found.values.infinite
     dead = f"{len(found.dead)}/{len(found.norms)}"
     return {
@@ -115,7 +112,7 @@ def _cells(layer: LayerFilters) -> dict[str, str]:
 
 def _entry(view: FilterView, layer: LayerFilters, outputs: Sequence[Path]) -> dict[str, object]:
     found = layer.diagnosis
-    norms = found.norms[np.isfinite(found.norms)]
+    norms = found.finite_norms
     return {
         "name": layer.name,
         "type": layer.type,

@@ -12,8 +12,8 @@ from cnnviz.errors import UnknownNameError
 from cnnviz.feeding import frame_count
 from cnnviz.models import LoadedModel
 from cnnviz.records import LayerRecord
-from cnnviz.report.document import SCHEMA_VERSION, field_entry, field_texts
-from cnnviz.report.table import tables
+from cnnviz.report.document import SCHEMA_VERSION, field_entry
+from cnnviz.report.table import field_texts, tables
 
 Cell = str | int | float | bool | None
 

@@ -18,13 +18,13 @@ from cnnviz.reference import Reference, tell_photos
 from cnnviz.report.document import (
     SCHEMA_VERSION,
     field_entry,
-    field_texts,
     finite,
     preprocess_entry,
     statistics_entry,
     to_json,
+    tripped_entries,
 )
-from cnnviz.report.table import tables
+from cnnviz.report.table import field_texts, tables
 from cnnviz.statistics import GradientNorms, Statistics
 from cnnviz.symptoms import input_symptoms, symptoms
 from cnnviz.tally import RunResult
@@ -173,10 +173,7 @@ class MapsReport:
             ],
             **({"top_images": [_top_channel(one) for one in self.top]} if self.top else {}),
             "failed": self.failed,
-            "tripped": [
-                {"rule": rule, "layer": layer, "reason": reason}
-                for rule, layer, reason in self.tripped
-            ],
+            "tripped": tripped_entries(self.tripped),
         }
 
     def write_manifest(self) -> None:

@@ -45,9 +45,7 @@ class MaximizeReport:
         return {
             "schema_version": SCHEMA_VERSION,
             "command": "maximize",
-            "model": self.model.name,
-            "weights": self.model.weights,
-            **self.model.asked,
+            **self.model.about,
             "preprocess": preprocess_entry(self.model.preprocess),
             "seed": self.settings.seed,
             "units": [_entry(result, path) for result, path in self.results],
@@ -73,9 +71,9 @@ class MaximizeReport:
 
     def _unit(self, result: Maximized) -> str:
         unit = result.unit
-        if unit.channel is None or not unit.goal.endswith("class"):
+        if unit.class_number is None:
             return unit.name
-        return " ".join(filter(None, (unit.name, self.model.class_name(unit.channel))))
+        return " ".join(filter(None, (unit.name, self.model.class_name(unit.class_number))))
 
     def notes(self) -> list[str]:
         """Return what did not go as usual, one line per unit."""
@@ -91,7 +89,8 @@ def _size_text(size: tuple[int, int]) -> str:
 
 
 def _score(score: float | None) -> str:
-    return "NaN" if score is None else text.number(score)
+    # The minus sign of pictures is another one than that of the other tables.
+    return "NaN" if score is None else text.number(score).replace("−", "-")
 
 
 def _entry(result: Maximized, path: Path) -> dict[str, object]:

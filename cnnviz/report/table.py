@@ -1,8 +1,10 @@
-"""Tables for the terminal, with fewer columns where it is narrow."""
+"""Tables for the terminal, with fewer columns where it is narrow, and what is in their cells."""
 
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
+
+from cnnviz.receptive_field.algebra import ReceptiveField
 
 # Columns of words, which are set flush left and may be folded; all others are numbers.
 _WORDS = ("layer", "weights", "type", "unit", "look", "tripped", "reason", "file")
@@ -35,3 +37,12 @@ def _table(rows: Sequence[Mapping[str, str]], titles: Sequence[str], gone: Seque
     for row in rows:
         table.add_row(*(row[title] for title in shown))
     return table
+
+
+def field_texts(field: ReceptiveField | None) -> tuple[str, str]:
+    """Return size and stride of a receptive field as a table has them: `27`, or `7×1`."""
+    if field is None:
+        return "–", "–"
+    hull = "" if field.aligned else " hull"
+    reach = " global" if field.is_global else ""
+    return f"{field.size_text}{hull}{reach}", field.stride_text

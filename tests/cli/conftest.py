@@ -9,39 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from on_disk import NETWORK
 from PIL import Image
 from typer.testing import CliRunner
 
 from cnnviz.cli import app
 
-# conv1, relu, pool, conv2, relu#2 and head run in this order; relu is called twice.
-NETWORK = """
-import torch
-from torch import nn
-
-
-class Network(nn.Module):
-    def __init__(self, num_classes=5):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
-        self.pool = nn.MaxPool2d(2)
-        self.conv2 = nn.Conv2d(4, 6, 3, padding=1)
-        self.head = nn.Linear(6, num_classes)
-
-    def forward(self, x):
-        x = self.pool(self.relu(self.conv1(x)))
-        return self.head(self.relu(self.conv2(x)).mean((2, 3)))
-
-
-def tiny(num_classes=5):
-    torch.manual_seed(1)
-    return Network(num_classes)
-
-
-def twin():
-    return tiny()
-
+# The small network, and others that go wrong in one way each.
+NETWORKS = f"""{NETWORK}
 
 def triplet():
     return tiny()
@@ -69,10 +44,6 @@ def all_zero():
     network.conv2.weight.data.zero_()
     network.conv2.bias.data.zero_()
     return network
-
-
-def fails():
-    raise RuntimeError("no luck today")
 
 
 def no_network():
@@ -139,7 +110,7 @@ def process() -> Callable[..., Run]:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder with `net.py` and `a.jpg` in it."""
     monkeypatch.chdir(tmp_path)
-    Path("net.py").write_text(NETWORK)
+    Path("net.py").write_text(NETWORKS)
     draw_photo(Path("a.jpg"), seed=1)
     return tmp_path
 

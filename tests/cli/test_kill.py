@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from on_disk import tree
 
 pytest.importorskip("fcntl", reason="needs Unix")
 
@@ -19,14 +20,6 @@ COMMAND = (
     "-l", "conv1,relu", "--batch-size", "4", "--top-images", "3", "-o", "out",
 )  # fmt: skip
 JOURNAL, MANIFEST = Path("out/manifest.jsonl"), Path("out/manifest.json")
-
-
-def tree(root):
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in Path(root).rglob("*")
-        if path.is_file()
-    }
 
 
 def finished():

@@ -12,16 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from on_disk import tree
 
 FAILED, WRONG_USAGE = 1, 2
 
 
 def files():
     return {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")}
-
-
-def tree():
-    return {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -84,23 +81,23 @@ class TestResume:
         assert ranked == [{"peaks"}] * 3
         photo(Path("photos/3.jpg"), seed=3)
         assert cli(*words, "--resume").code == 0
-        resumed = tree()
-        assert any(path.match("top/conv1/*.png") for path in resumed)
+        resumed = tree("out")
+        assert any(name.startswith("top/conv1/") for name in resumed)
         assert cli(*words).code == 0
-        assert tree() == resumed
+        assert tree("out") == resumed
         photo(Path("photos/2a.jpg"), seed=7)  # others have another number from now on
         assert cli(*words, "--resume").code == 0
-        resumed = tree()
+        resumed = tree("out")
         assert cli(*words).code == 0
-        assert tree() == resumed
+        assert tree("out") == resumed
 
     def test_a_photo_whose_pictures_were_lost_is_ranked_once(self, cli, words):
         words = (*words, "--top-images", "5")
         cli(*words)
-        before = tree()
+        before = tree("out")
         Path("out/1.jpg/relu.png").unlink()
         assert cli(*words, "--resume").code == FAILED
-        assert tree() == before
+        assert tree("out") == before
 
     def test_a_finished_run_is_told_again_and_takes_more_photos(self, cli, words, photo):
         photo(Path("photos/3.jpg"), seed=3)
@@ -131,10 +128,10 @@ class TestResume:
     def test_a_line_that_is_cut_is_made_again_and_its_photo_counted_once(self, cli, words):
         words = (*words, "--top-images", "5")
         cli(*words)
-        before, lines = tree(), Path("out/manifest.jsonl")
+        before, lines = tree("out"), Path("out/manifest.jsonl")
         lines.write_bytes(lines.read_bytes()[:-20])
         assert cli(*words, "--resume").code == FAILED
-        assert tree() == before
+        assert tree("out") == before
 
     def test_without_it_a_run_starts_again(self, cli, begun):
         before = files()
@@ -185,7 +182,7 @@ class TestResume:
     ):
         photo(Path("photos/3.jpg"), seed=3)
         assert cli(*begun).code == 0
-        expected = tree()
+        expected = tree("out")
         replace, room = os.replace, iter(range(8))
 
         def fill_up(source, target):
@@ -198,7 +195,7 @@ class TestResume:
             assert cli(*begun).code == FAILED
         assert not Path("out/manifest.json").exists()
         assert cli(*begun, "--resume").code == 0
-        assert tree() == expected
+        assert tree("out") == expected
 
     @pytest.mark.slow
     def test_a_disk_that_is_really_full_ends_the_run_with_the_reason(self, cli, words, photo):
@@ -206,7 +203,7 @@ class TestResume:
             pytest.skip("needs Linux")
         photo(Path("photos/3.jpg"), seed=3)
         assert cli(*words).code == 0
-        expected = tree()
+        expected = tree("out")
         shutil.rmtree("out")
         Path("out").mkdir()
         run = shlex.join([sys.executable, "-m", "cnnviz", *words, "--device", "cpu"])
@@ -230,7 +227,7 @@ class TestResume:
         assert "manifest.json\n" not in Path("left").read_text()
         Path("out").rmdir()
         Path("kept").rename("out")
-        assert tree() == expected
+        assert tree("out") == expected
 
     def test_what_a_killed_process_left_half_written_goes(self, cli, begun):
         for folder in ("out", "out/4.jpg"):

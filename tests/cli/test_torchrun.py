@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from on_disk import tree
 
 pytest.importorskip("fcntl", reason="needs Unix")
 
@@ -31,14 +32,6 @@ def slowly(self, x):
     return forward(self, x)
 Network.forward = slowly
 """
-
-
-def tree(root):
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in Path(root).rglob("*")
-        if path.is_file()
-    }
 
 
 def run(*command, **options):

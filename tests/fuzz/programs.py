@@ -2,37 +2,7 @@
 
 from random import Random
 
-GOOD = """
-import torch
-from torch import nn
-
-
-class Network(nn.Module):
-    def __init__(self, num_classes=5):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
-        self.pool = nn.MaxPool2d(2)
-        self.conv2 = nn.Conv2d(4, 6, 3, padding=1)
-        self.head = nn.Linear(6, num_classes)
-
-    def forward(self, x):
-        x = self.pool(self.relu(self.conv1(x)))
-        return self.head(self.relu(self.conv2(x)).mean((2, 3)))
-
-
-def tiny(num_classes=5):
-    torch.manual_seed(1)
-    return Network(num_classes)
-
-
-def twin():
-    return tiny()
-
-
-def fails():
-    raise RuntimeError("no luck today")
-"""
+from on_disk import NETWORK
 
 # Raised at import, in the factory, or in a forward pass.
 _RAISED = (
@@ -91,16 +61,16 @@ def model_file(random: Random) -> str:
     kind = random.randrange(6)
     raised = random.choice(_RAISED)
     if kind == 0:
-        return f"{GOOD}{_ODD}\nraise {raised}\n"
+        return f"{NETWORK}{_ODD}\nraise {raised}\n"
     if kind == 1:
-        return f"{GOOD}{_ODD}\ndef build():\n    raise {raised}\n"
+        return f"{NETWORK}{_ODD}\ndef build():\n    raise {raised}\n"
     if kind == 2:
-        return f"{GOOD}\ndef build():\n    return {random.choice(_GIVEN)}\n"
+        return f"{NETWORK}\ndef build():\n    return {random.choice(_GIVEN)}\n"
     if kind == 3:
-        return f"{GOOD}{_ODD}\n{_network(f'raise {raised}')}"
+        return f"{NETWORK}{_ODD}\n{_network(f'raise {raised}')}"
     if kind == 4:
-        return f"{GOOD}\n{_network(random.choice(_FORWARD), random.choice(_NAMES))}"
-    return f"{GOOD}\n{_network(random.choice(_FORWARD))}"
+        return f"{NETWORK}\n{_network(random.choice(_FORWARD), random.choice(_NAMES))}"
+    return f"{NETWORK}\n{_network(random.choice(_FORWARD))}"
 
 
 def _network(forward: str, name: str = "extra") -> str:

@@ -12,16 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
+import hostile
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import save_file
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import hostile
 from command_lines import CHANNELS, PATTERNS, SMALL, command_line
-from programs import GOOD, model_file
+from on_disk import NETWORK
+from PIL import Image
+from programs import model_file
+from safetensors.torch import save_file
 from sandbox import Run, Sandbox
 from yaml_files import config_file
 
@@ -49,7 +47,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     before = torch.get_num_threads()
     # The networks are so small that threads would only wait for one another.
     torch.set_num_threads(1)
-    Path("net.py").write_text(GOOD)
+    Path("net.py").write_text(NETWORK)
     photo = Image.effect_noise((24, 18), 90).convert("RGB")
     Path("folder/inner").mkdir(parents=True)
     for name in ("a.jpg", "a.png", "folder/b.jpg", "folder/inner/c.png", "ä ö.jpg"):

@@ -136,9 +136,9 @@ def test_the_header_tells_that_maps_were_made_smaller(monkeypatch: pytest.Monkey
     notes: list[str] = []
     title = grid_module.draw_title
 
-    def spy(header: Header, note: str = "") -> np.ndarray:
+    def spy(header: Header, note: str, span: tuple[float, float] | None) -> np.ndarray:
         notes.append(note)
-        return title(header, note)
+        return title(header, note, span)
 
     monkeypatch.setattr(grid_module, "draw_title", spy)
     values = np.random.default_rng(0).random((2, 90, 90)).astype(np.float32)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from cnnviz.errors import UnknownNameError
 from cnnviz.render.canvas import MARGIN, Header
-from cnnviz.render.palette import rgb_table
+from cnnviz.render.palette import NAN_RGB, rgb_table
 from cnnviz.render.photo import Stage, draw_overlay, draw_overview
 
 HEADER = Header("demo")
@@ -60,9 +60,11 @@ def test_the_overview_keeps_the_proportions_of_the_input() -> None:
     assert wide.width > tall.width
 
 
-def test_nan_and_constant_maps_do_not_stop_the_overview() -> None:
+def test_nan_is_marked_in_the_overview_and_a_constant_map_has_none() -> None:
     maps = stages([[np.nan, 1], [0, np.inf]], [[3, 3]], [[np.nan]])
-    draw_overview(Image.new("RGB", (64, 64), RED), maps, HEADER)
+    image = draw_overview(Image.new("RGB", (64, 64), RED), maps, HEADER)
+    marked = (np.asarray(image.convert("RGB")) == NAN_RGB).all(axis=2)
+    assert marked.sum() == 2 * 112 * 112 + 224 * 224
 
 
 def overlay(values: list[list[float]], box: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:
@@ -102,8 +104,10 @@ def test_a_box_beyond_the_photo_is_cut_at_its_edges() -> None:
 @pytest.mark.parametrize(
     "values", [[[np.nan, np.nan]], [[2, 2]], [[np.inf, 0]], [[-np.inf, np.nan]], [[5]]]
 )
-def test_odd_maps_can_be_laid_over_a_photo(values: list[list[float]]) -> None:
-    overlay(values, (0, 0, 40, 40), (40, 40))
+def test_maps_without_two_numbers_lie_evenly_over_a_photo(values: list[list[float]]) -> None:
+    pixels = overlay(values, (0, 0, 40, 40), (40, 40))
+    assert (pixels == pixels[0, 0]).all()
+    assert tuple(pixels[0, 0]) != (100, 100, 100)
 
 
 @pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (1, 1)])

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from cnnviz.checks import parse_rules
@@ -19,7 +18,6 @@ from cnnviz.maps import LayerPlan, Skipped, plan_layers
 from cnnviz.models import LoadedModel
 from cnnviz.report.document import to_json
 from cnnviz.report.maps import MapsReport
-from cnnviz.report.table import tables
 from cnnviz.selection import parse_channels
 from cnnviz.statistics import Statistics
 from cnnviz.tally import Outcome, RunResult
@@ -200,27 +198,3 @@ def test_the_summary_counts_files_and_failures(model: LoadedModel) -> None:
     assert said.startswith("2 files in out")
     assert said.endswith(", 1 of 2 photos failed")
     assert "failed" not in report(model, some(), some()).summary()
-
-
-ROW = {"layer": "layer4.0.downsample.0", "params": "131,072", "type": "Conv2d", "field": "99"}
-
-
-def lines(table: Table) -> list[str]:
-    console = Console(width=200, force_terminal=False)
-    with console.capture() as captured:
-        console.print(table)
-    return [line.strip() for line in captured.get().splitlines()]
-
-
-def test_columns_are_left_out_one_by_one_and_named() -> None:
-    whole, less, least = tables([ROW], ("type", "start", "params"))
-    assert [line.split() for line in lines(whole)] == [list(ROW), list(ROW.values())]
-    assert lines(less)[-1] == "no room for type"
-    assert [line.split() for line in lines(least)[:2]] == [
-        ["layer", "field"], ["layer4.0.downsample.0", "99"],
-    ]  # fmt: skip
-    assert lines(least)[-1] == "no room for type, params"
-
-
-def test_a_table_that_spares_nothing_is_one() -> None:
-    assert len(tables([ROW])) == 1
