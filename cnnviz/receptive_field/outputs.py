@@ -23,7 +23,7 @@ def known_layout(field: Field | None) -> Layout | None:
     if field.beside:
         field, *beside = _most_places_first(field)
         if not all(_has_places_of(field, branch) for branch in beside):
-            return None
+            return no_picture(field.shape, "its elements have several places each, as in attention")
     known = _maps_or_tokens(field) if field.dims and field.dims[0].size == 1 else None
     if known is None and any(dim.has_digits for dim in field.dims):
         return no_picture(field.shape, "rows and columns are cut into windows")
@@ -45,7 +45,7 @@ def _maps_or_tokens(field: Field) -> Layout | None:
     return Layout(axes, field.shape[2], (rows, columns), frames=frames[0] if frames else None)
 
 
-_SEVERAL_PLACES = "the output's elements have several places each"
+_SEVERAL_PLACES = "the output's elements have several places each, as in attention"
 
 # Rows and columns of a layer's units, and what they read besides, for one branch.
 Places = tuple[Axis, Axis, tuple[Axis, ...]]

@@ -185,7 +185,11 @@ def test_attention_over_a_grid_is_as_wide_as_its_widest_unit() -> None:
     spread_out = renumbered(alike, 12, ((1, 4, 1),), 1)
     assert spread_out.reads.pairs == 3 * alike.reads.pairs
     assert (spread_out.span.size, spread_out.span.aligned) == (9, False)
-    assert axis.union(spread_out).span.size == 9
+    # Beside a padded convolution, which the grid sees whole, the border does not count.
+    wide = axis.read(window(12, 5, 1, 2, 1))
+    seen = renumbered(wide.read(folded(12, 3, 4)), 12, ((1, 4, 1),), 1)
+    both = wide.union(seen)
+    assert both.span.size == max(last - first + 1 for first, last in both.reads.pairs) == 12
 
 
 def test_pixels_between_are_known_where_windows_run_on_around_the_border() -> None:

@@ -54,6 +54,25 @@ def nested(x: Tensor) -> Tensor:
     return (pairs + pairs.amax(3, keepdim=True)).view(n, c, h, w)
 
 
+def swapped(x: Tensor) -> Tensor:
+    """Rows 0 to 3 each with their own of 0, 2, 1 and 3."""
+    pairs = x.view(*x.shape[:2], 2, 2, x.shape[3])
+    return (pairs + pairs.transpose(2, 3)).view(x.shape)
+
+
+def of_constants(x: Tensor) -> Tensor:
+    """Attention of places to what reads nothing: each place still reads itself."""
+    queries = x.flatten(2).mT[:, None]
+    keys = queries.new_ones(1, 1, 3, x.shape[1])
+    return F.scaled_dot_product_attention(queries, keys, keys).mT.reshape(x.shape)
+
+
+def for_real(x: Tensor) -> Tensor:
+    """The same; a network that looks at values is not traced on meta, where kernels are others."""
+    x.sum().item()
+    return x
+
+
 TOYS: dict[str, Callable[[], nn.Module]] = {
     "windows": lambda: chain(start(), Block(2, 3)),
     "windows_fused": lambda: chain(start(), Block(2, 3, fused=True)),
@@ -144,6 +163,16 @@ TOYS: dict[str, Callable[[], nn.Module]] = {
         lambda net, x: stripes(net.before(x)), before=nn.AdaptiveAvgPool2d((6, 5))
     ),
     "digits_between_others": applied(nested),
+    "digits_in_another_order": lambda: Toy(
+        lambda net, x: swapped(net.before(x)), before=nn.AdaptiveAvgPool2d((4, 3))
+    ),
+    "attention_to_constants": applied(of_constants),
+    "attention_to_constants_for_real": applied(lambda x: of_constants(for_real(x))),
+    "windows_for_real": lambda: Toy(
+        lambda net, x: net.attend(for_real(net.before(x))),
+        before=start(),
+        attend=Block(3, 4, shift=(1, 1), fused=True),
+    ),
     "shuffled_rows": lambda: Toy(
         lambda net, x: net.after(whole(squares(net.before(x), 3).transpose(2, 3))),
         before=start(),
@@ -187,7 +216,9 @@ def test_the_algebra_is_what_the_network_does_at_other_sizes(name: str, size: Si
 def agree(name: str, size: Size) -> None:
     network = seeded(TOYS[name])
     shifted = [any(m.shift) for m in network.modules() if isinstance(m, Attention)]
-    wraps = any(shifted) or any(word in name for word in ("roll", "grid", "shuffled"))
+    wraps = any(shifted) or any(
+        word in name for word in ("roll", "grid", "shuffled", "another_order")
+    )
     end = compared(network, size, wraps=wraps)["end"]
     assert end.receptive_field is not None, end.reason
 

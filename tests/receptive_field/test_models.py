@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from toys import compared
@@ -147,9 +148,30 @@ def test_layers_inside_windows_are_no_maps_and_all_others_have_a_field() -> None
     for record in trace("maxvit_t"):
         if record.grid:
             assert record.receptive_field is not None, record.label
+            if "grid_attention" in record.name:
+                # Nothing tells where a grid would go on.
+                field = record.receptive_field
+                assert field.box_without_border(3, 5) == field.box(3, 5)
         elif "attn_layer" in record.name and record.output_shape[1] > 1:
             assert "cut" in (record.reason or ""), record.label
             assert "cut into windows" in (record.layout.reason or ""), record.label
+
+
+def test_weights_of_attention_are_no_map_even_where_they_look_like_one() -> None:
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.weights = nn.Conv2d(3, 4, 4, 4), nn.Softmax(-1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.before(x).flatten(2).mT
+            # As many queries and keys as the picture has rows and columns.
+            return self.weights((tokens @ tokens.mT)[:, None])
+
+    record = next(r for r in trace(Attends().eval(), 16) if r.name == "weights")
+    assert record.output_shape == (1, 1, 16, 16)
+    assert "several places" in (record.layout.reason or "")
+    assert "several places" in (record.reason or "")
 
 
 def test_a_window_that_runs_on_around_the_border_is_not_the_whole_picture() -> None:
@@ -158,7 +180,8 @@ def test_a_window_that_runs_on_around_the_border_is_not_the_whole_picture() -> N
     assert field is not None
     # The last shifted window has the first three rows, too.
     assert field.box(55, 0) == (0, 0, 224, 224)
-    assert field.box(28, 28) == (84, 84, 140, 140)
+    assert field.box_without_border(55, 0) == (-28, 196, 28, 252)
+    assert field.box(28, 28) == field.box_without_border(28, 28) == (84, 84, 140, 140)
     assert not field.is_global
     assert records["features.5.0"].receptive_field.is_global
 
