@@ -19,10 +19,10 @@ from pathlib import Path
 from torchvision.models import get_model_builder
 from typer.testing import CliRunner
 
-from cnnviz import models
-from cnnviz.catalog import torchvision_names
 from cnnviz.cli import app
-from cnnviz.models import LoadedModel
+from cnnviz.networks import models
+from cnnviz.networks.catalog import torchvision_names
+from cnnviz.networks.models import LoadedModel
 
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "sample_images" / "grace_hopper.jpg"

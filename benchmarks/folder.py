@@ -39,11 +39,11 @@ KEPT = 16
 
 
 def make_job(out: Path, device: str):
-    from cnnviz.batch import MapsJob
     from cnnviz.choices import Reduce
     from cnnviz.maps import plan_layers
-    from cnnviz.models import load_model
+    from cnnviz.networks.models import load_model
     from cnnviz.pictures import Style
+    from cnnviz.runs.batch import MapsJob
     from cnnviz.selection import parse_channels
 
     model = load_model("resnet18", "none", device=device)
@@ -53,9 +53,9 @@ def make_job(out: Path, device: str):
 
 def run_job(job, sources, on_done: Callable[[], None] = lambda: None) -> float:
     """Return the seconds that a folder run takes, once the network is loaded."""
-    from cnnviz.ranks import ALONE
-    from cnnviz.runs import describe, run_folder
-    from cnnviz.team import Team
+    from cnnviz.runs.folder import describe, run_folder
+    from cnnviz.runs.ranks import ALONE
+    from cnnviz.runs.team import Team
 
     start = perf_counter()
     result = run_folder(job, describe(job), sources, Team(ALONE), on_done=on_done)
@@ -68,8 +68,8 @@ def measure_run(photos: Path, out: Path, device: str) -> Figures:
     """Measure the run, and then each of its stages alone, in the same process."""
     import torch
 
-    from cnnviz import batch
-    from cnnviz.images import find_images
+    from cnnviz.photos.images import find_images
+    from cnnviz.runs import batch
 
     job, sources = make_job(out, device), find_images([photos])
     size = batch._batch_size(job)
@@ -132,7 +132,7 @@ def measure_tutorial(photos: Path, out: Path, device: str) -> Figures:
 
 def measure_memory(photos: Path, out: Path, device: str) -> Figures:
     """Measure what is resident after a tenth of the photos, and after all."""
-    from cnnviz.images import find_images
+    from cnnviz.photos.images import find_images
 
     job, sources = make_job(out, device), find_images([photos])
     marks = {len(sources) // 10: "tenth", len(sources): "all"}
@@ -149,8 +149,8 @@ def measure_memory(photos: Path, out: Path, device: str) -> Figures:
 
 
 def decode(path: Path, least: int | None = 512) -> object:
-    from cnnviz.images import open_reduced
-    from cnnviz.preprocess import Preprocess
+    from cnnviz.photos.images import open_reduced
+    from cnnviz.photos.preprocess import Preprocess
 
     preprocess = Preprocess((224, 224), (256, 256))
     return preprocess.normalize(preprocess.crop(open_reduced(path, least)[0]))
@@ -158,7 +158,7 @@ def decode(path: Path, least: int | None = 512) -> object:
 
 def measure_decoding(photos: Path, out: Path, device: str) -> Figures:
     """Measure decoding of large photos, and of those of the folder by several at a time."""
-    from cnnviz.images import open_image
+    from cnnviz.photos.images import open_image
 
     large = []
     for i, path in enumerate(sorted(photos.iterdir())[:8]):

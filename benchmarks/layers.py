@@ -23,8 +23,8 @@ import torchvision
 from rows import Row, add_rows_option, seconds, write_rows
 from torchvision.models import get_model_builder, list_models
 
-from cnnviz.models import load_structure
-from cnnviz.sources import structure_arguments
+from cnnviz.networks.models import load_structure
+from cnnviz.networks.sources import structure_arguments
 from cnnviz.tracer import trace_module
 
 

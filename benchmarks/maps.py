@@ -118,9 +118,9 @@ def grid_with_cnnviz(photos: Path, out: Path) -> Times:
 
     from cnnviz.choices import Reduce
     from cnnviz.files import write_atomically
-    from cnnviz.images import open_image
     from cnnviz.maps import look, plan_layers
-    from cnnviz.models import load_model
+    from cnnviz.networks.models import load_model
+    from cnnviz.photos.images import open_image
     from cnnviz.pictures import Photo, Style, draw_layers
     from cnnviz.selection import parse_channels
 
@@ -191,8 +191,6 @@ def folder_by_hand_in_threads(photos: Path, out: Path) -> Times:
 
 
 def folder_with_cnnviz(photos: Path, out: Path) -> Times:
-    import cnnviz.batch
-    import cnnviz.report.maps  # noqa: F401
     from cnnviz.cli import app
 
     import_torchvision()

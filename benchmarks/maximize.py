@@ -28,7 +28,7 @@ from torch import Tensor
 
 import cnnviz
 from cnnviz.hooks import observe
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 
 LUCENT_SIZE = 224
 MARKS = (32, 64, 128, 256, 512)

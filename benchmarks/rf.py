@@ -29,7 +29,7 @@ from torch import nn
 from torchvision.models import get_model
 
 import cnnviz
-from cnnviz.models import load_model
+from cnnviz.networks.models import load_model
 from cnnviz.receptive_field.effective import effective_fields
 
 # Size and stride: torchvision's networks by hand; VGG-16 and AlexNet also in Araujo, Norris, Sim,
@@ -193,7 +193,7 @@ def compare_effective() -> list[Row]:
 
 
 def _prepared(model: cnnviz.LoadedModel, path: Path) -> torch.Tensor:
-    from cnnviz.images import open_image
+    from cnnviz.photos.images import open_image
 
     seen = model.preprocess.crop(open_image(path))
     return torch.from_numpy(model.preprocess.normalize(seen))

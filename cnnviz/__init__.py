@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from cnnviz.ascent.run import Maximized as Maximized
     from cnnviz.errors import CnnvizError as CnnvizError
     from cnnviz.hooks import capture as capture
-    from cnnviz.models import LoadedModel as LoadedModel
-    from cnnviz.models import load_model as load_model
+    from cnnviz.networks.models import LoadedModel as LoadedModel
+    from cnnviz.networks.models import load_model as load_model
+    from cnnviz.photos.preprocess import Preprocess as Preprocess
     from cnnviz.pictures import feature_grid as feature_grid
-    from cnnviz.preprocess import Preprocess as Preprocess
     from cnnviz.records import LayerRecord as LayerRecord
     from cnnviz.tracer import trace as trace
 
@@ -25,12 +25,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "CnnvizError": "cnnviz.errors",
     "LayerRecord": "cnnviz.records",
-    "LoadedModel": "cnnviz.models",
+    "LoadedModel": "cnnviz.networks.models",
     "Maximized": "cnnviz.ascent.run",
-    "Preprocess": "cnnviz.preprocess",
+    "Preprocess": "cnnviz.photos.preprocess",
     "capture": "cnnviz.hooks",
     "feature_grid": "cnnviz.pictures",
-    "load_model": "cnnviz.models",
+    "load_model": "cnnviz.networks.models",
     "maximize": "cnnviz.ascent.api",
     "trace": "cnnviz.tracer",
 }

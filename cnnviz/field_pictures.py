@@ -7,9 +7,9 @@ from itertools import groupby
 import numpy as np
 from PIL import Image
 
-from cnnviz.catalog import checkpoint_names
-from cnnviz.models import LoadedModel
-from cnnviz.preprocess import Box
+from cnnviz.networks.catalog import checkpoint_names
+from cnnviz.networks.models import LoadedModel
+from cnnviz.photos.preprocess import Box
 from cnnviz.receptive_field.effective import SHARES
 from cnnviz.render.boxes import FieldBox, draw_boxes
 from cnnviz.render.canvas import Header, stack_pictures

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from cnnviz.catalog import checkpoint_names, tell_weights
 from cnnviz.choices import Normalize, ReduceInputs, Sort
 from cnnviz.filters import FilterView, Floats, LayerFilters
-from cnnviz.models import LoadedModel
+from cnnviz.networks.catalog import checkpoint_names, tell_weights
+from cnnviz.networks.models import LoadedModel
 from cnnviz.render import text
 from cnnviz.render.block import Caption
 from cnnviz.render.canvas import Header

@@ -13,7 +13,7 @@ from cnnviz.choices import ReduceInputs, Sort
 from cnnviz.diagnosis import Diagnosis, diagnose, spectral_peaks
 from cnnviz.errors import ModelError, UsageError
 from cnnviz.kernels import as_filters, groups_of, is_transposed, type_of, used_weight
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.selection import ChannelSpec, LayerCall, file_stem, select_layers
 from cnnviz.tracer import trace_module
 

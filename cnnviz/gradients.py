@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz.choices import Precision, Reduce
-from cnnviz.classes import find_class
 from cnnviz.errors import ModelError, UsageError, tell_cause
-from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
 from cnnviz.layout import Layout
 from cnnviz.maps import REDUCTIONS, LayerGradient, LayerMaps, as_maps
-from cnnviz.models import LoadedModel
-from cnnviz.precision import computing_in
+from cnnviz.networks.classes import find_class
+from cnnviz.networks.feeding import feed
+from cnnviz.networks.models import LoadedModel
+from cnnviz.networks.precision import computing_in
 from cnnviz.records import first_tensor
 from cnnviz.selection import parse_number
 from cnnviz.statistics import gradient_norms

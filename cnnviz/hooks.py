@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from cnnviz.compiled import original, uncompiled
 from cnnviz.errors import ModelError, UnknownNameError
+from cnnviz.networks.compiled import original, uncompiled
 from cnnviz.records import first_tensor
 from cnnviz.selection import label
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UsageError, tell_cause
-from cnnviz.feeding import feed
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes, Layout
-from cnnviz.models import LoadedModel
-from cnnviz.precision import computing_in
+from cnnviz.networks.feeding import feed
+from cnnviz.networks.models import LoadedModel
+from cnnviz.networks.precision import computing_in
 from cnnviz.records import LayerRecord
 from cnnviz.selection import ChannelSpec, file_stem, select_layers
 from cnnviz.statistics import Statistics, measure

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cnnviz.catalog import tell_weights
 from cnnviz.choices import Normalize, Reduce, choose
 from cnnviz.errors import UsageError
 from cnnviz.layout import Axes
 from cnnviz.maps import LayerGradient, LayerMaps
-from cnnviz.models import LoadedModel
+from cnnviz.networks.catalog import tell_weights
+from cnnviz.networks.models import LoadedModel
 from cnnviz.render.bars import draw_bars
 from cnnviz.render.canvas import Header
 from cnnviz.render.grid import draw_grid

@@ -12,9 +12,9 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
-from cnnviz.feeding import Form
 from cnnviz.kernels import has_packed_weight, type_of
 from cnnviz.layout import Layout, LayoutReader
+from cnnviz.networks.feeding import Form
 from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field, UnknownFieldError

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from cnnviz.choices import Precision
 from cnnviz.errors import UsageError
-from cnnviz.feeding import feed, running
 from cnnviz.hooks import observe
 from cnnviz.maps import as_stills
-from cnnviz.models import LoadedModel
-from cnnviz.precision import computing_in
-from cnnviz.preprocess import Box
+from cnnviz.networks.feeding import feed, running
+from cnnviz.networks.models import LoadedModel
+from cnnviz.networks.precision import computing_in
+from cnnviz.photos.preprocess import Box
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.receptive_field.effective import Effective
 from cnnviz.records import LayerRecord

@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from cnnviz.catalog import checkpoint_names
 from cnnviz.maps import LayerMaps
-from cnnviz.models import LoadedModel
+from cnnviz.networks.catalog import checkpoint_names
+from cnnviz.networks.models import LoadedModel
 from cnnviz.pictures import Photo, Style, draw_layer, draw_overview_of, tell_shape, tile_names
 from cnnviz.render.block import Caption
 from cnnviz.render.canvas import Header

@@ -12,11 +12,11 @@ from PIL import Image
 
 from cnnviz.errors import InputError
 from cnnviz.files import remove_leftovers, write_atomically
-from cnnviz.images import ImageSource, open_image
 from cnnviz.maps import LayerPlan
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.peaks import Peaks
-from cnnviz.preprocess import Box
+from cnnviz.photos.images import ImageSource, open_image
+from cnnviz.photos.preprocess import Box
 from cnnviz.render import text
 from cnnviz.render.block import Caption
 from cnnviz.render.canvas import Header, fitted_size

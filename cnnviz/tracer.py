@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from cnnviz.building import uncollected
-from cnnviz.compiled import original, uncompiled
 from cnnviz.errors import ModelError, tell_cause
-from cnnviz.feeding import (
+from cnnviz.networks.building import uncollected
+from cnnviz.networks.compiled import original, uncompiled
+from cnnviz.networks.feeding import (
     Form,
     as_arguments,
     feed,
@@ -21,7 +21,7 @@ from cnnviz.feeding import (
     input_channels,
     input_dtype,
 )
-from cnnviz.models import LoadedModel, load_structure
+from cnnviz.networks.models import LoadedModel, load_structure
 from cnnviz.records import LayerRecord, Recorder
 
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-from cnnviz.models import LoadedModel, load_model
-from cnnviz.preprocess import Preprocess
+from cnnviz.networks.models import LoadedModel, load_model
+from cnnviz.photos.preprocess import Preprocess
 
 # The same examples in every run: what fails is a change, not luck. Slow machines have no deadline.
 settings.register_profile("same", derandomize=True, deadline=None, database=None)

@@ -17,9 +17,10 @@ ROOT = Path(cnnviz.__file__).parent
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "choices"),
     (
-        "selection", "shared", "files", "ranks", "config", "catalog", "checks", "symptoms",
-        "reference", "peaks", "layout", "images", "preprocess", "overrides", "classes", "clips",
-        "receptive_field", "receptive_field.taps", "receptive_field.span",
+        "selection", "shared", "files", "config", "runs", "runs.ranks", "networks",
+        "networks.catalog", "networks.classes", "checks", "symptoms", "reference", "peaks",
+        "layout", "photos", "photos.images", "photos.preprocess", "photos.overrides",
+        "photos.clips", "receptive_field", "receptive_field.taps", "receptive_field.span",
         "receptive_field.algebra", "receptive_field.field", "receptive_field.views",
         "receptive_field.meeting",
     ),
@@ -29,23 +30,23 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "render.boxes", "render.tiles", "render.strips",
         "receptive_field.operands", "receptive_field.windows", "receptive_field.rearranging",
         "receptive_field.mixing", "receptive_field.rules", "receptive_field.work",
-        "receptive_field.shapes",
-        "receptive_field.operators", "receptive_field.memory", "receptive_field.dispatch",
-        "receptive_field.outputs",
+        "receptive_field.shapes", "receptive_field.operators", "receptive_field.memory",
+        "receptive_field.dispatch", "receptive_field.outputs",
         "demo", "demo.plane", "demo.textures", "demo.figures", "demo.scene", "demo.patterns",
         "demo.network", "demo.train",
     ),
     (
-        "feeding", "wrappings", "archives", "checkpoints", "factories", "sources", "building",
-        "models", "lanes", "kernels", "compiled", "saturation", "precision", "records", "tracer",
-        "hooks", "statistics", "diagnosis", "maps", "gradients", "filters",
+        "networks.feeding", "networks.wrappings", "networks.archives", "networks.checkpoints",
+        "networks.factories", "networks.sources", "networks.building", "networks.models",
+        "networks.compiled", "networks.precision", "runs.lanes", "kernels", "saturation",
+        "records", "tracer", "hooks", "statistics", "diagnosis", "maps", "gradients", "filters",
     ),
     (
         "receptive_field.probe", "receptive_field.effective", "pictures", "series",
-        "filter_pictures", "top_pictures", "tally", "batch", "journal", "team", "runs", "rf",
-        "field_pictures", "ascent", "ascent.parameterize", "ascent.transforms",
-        "ascent.objectives", "ascent.units", "ascent.score", "ascent.loop", "ascent.views",
-        "ascent.run", "ascent.pictures", "ascent.api",
+        "filter_pictures", "top_pictures", "runs.tally", "runs.batch", "runs.journal", "runs.team",
+        "runs.folder", "rf", "field_pictures", "ascent", "ascent.parameterize",
+        "ascent.transforms", "ascent.objectives", "ascent.units", "ascent.score", "ascent.loop",
+        "ascent.views", "ascent.run", "ascent.pictures", "ascent.api",
     ),
     (
         "report", "report.document", "report.preparation", "report.table", "report.junit",
@@ -75,21 +76,20 @@ ONLY = {
     },
     "yaml": {"config"},
     "matplotlib": {"render.boxes", "render.palette", "render.text"},
-    "safetensors": {"checkpoints", "demo.train"},
+    "safetensors": {"networks.checkpoints", "demo.train"},
     "PIL": {
-        "images", "preprocess", "clips", "factories", "sources", "pictures", "series",
-        "filter_pictures", "field_pictures", "top_pictures",
-        "render.bars",
-        "render.boxes", "render.canvas", "render.grid", "render.photo", "render.plate",
-        "render.png", "render.strips", "render.text", "render.tiles", "demo.train",
-        "ascent.api", "ascent.pictures", "ascent.run", "ascent.views",
+        "photos.images", "photos.preprocess", "photos.clips", "networks.factories",
+        "networks.sources", "pictures", "series", "filter_pictures", "field_pictures",
+        "top_pictures", "render.bars", "render.boxes", "render.canvas", "render.grid",
+        "render.photo", "render.plate", "render.png", "render.strips", "render.text",
+        "render.tiles", "demo.train", "ascent.api", "ascent.pictures", "ascent.run", "ascent.views",
     },
-    "torchvision": {"sources"},
+    "torchvision": {"networks.sources"},
 }  # fmt: skip
 LIGHT = (*LEVELS[0], *LEVELS[1], *(m for m in LEVELS[2] if m.startswith("render")))
 # Where a function imports: the command line, so that help is quick, and torchvision and the
 # bundled network, which most runs do without.
-LAZY = {"sources": {"torchvision", "cnnviz.demo"}}
+LAZY = {"networks.sources": {"torchvision", "cnnviz.demo"}}
 
 
 def name_of(path: Path) -> str:

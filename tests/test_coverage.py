@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cnnviz import models
-from cnnviz.catalog import torchvision_names
-from cnnviz.models import load_model
+from cnnviz.networks import models
+from cnnviz.networks.catalog import torchvision_names
+from cnnviz.networks.models import load_model
 
 Rows = dict[str, Any]
 

@@ -15,18 +15,18 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import cnnviz
-from cnnviz import models
 from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import UsageError
-from cnnviz.feeding import memory_format
 from cnnviz.filters import read_filters
 from cnnviz.gradients import add_gradients, find_target
 from cnnviz.maps import look, plan_layers
-from cnnviz.precision import check_precision
+from cnnviz.networks import models
+from cnnviz.networks.feeding import memory_format
+from cnnviz.networks.precision import check_precision
 from cnnviz.receptive_field.effective import effective_fields
 from cnnviz.receptive_field.probe import probe
 from cnnviz.rf import place_unit, strongest_units
-from cnnviz.runs import _digest
+from cnnviz.runs.folder import _digest
 from cnnviz.selection import parse_channels
 from cnnviz.statistics import measure
 

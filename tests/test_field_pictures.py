@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cnnviz.field_pictures import _told_once, blank_photo, draw_development, draw_units
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.render.boxes import FieldBox
 from cnnviz.rf import Unit
 from cnnviz.tracer import trace

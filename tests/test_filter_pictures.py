@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnviz.choices import Normalize, ReduceInputs, Sort
 from cnnviz.filter_pictures import FilterStyle, draw_filters, draw_frames
 from cnnviz.filters import Choice, FilterView, read_filters, view
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.render import text
 from cnnviz.render.canvas import LABEL, MARGIN
 from cnnviz.render.palette import MAP_COLOURS, rgb_table

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnviz.choices import ReduceInputs, Sort
 from cnnviz.errors import UnknownNameError, UsageError
 from cnnviz.filters import Choice, FilterView, join, read_filters, view
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.selection import parse_channels
 
 LoadToy = Callable[..., LoadedModel]

@@ -14,7 +14,7 @@ from cnnviz.choices import Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
 from cnnviz.gradients import add_gradients, find_target
 from cnnviz.maps import LayerMaps, look, plan_layers
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.selection import parse_channels
 
 LoadToy = Callable[..., LoadedModel]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnviz.choices import Precision, Reduce
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
 from cnnviz.maps import LayerMaps, look, plan_layers
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.selection import ChannelSpec, parse_channels
 
 DEFAULT = parse_channels("0-63", clipped=True)

@@ -14,7 +14,7 @@ import cnnviz
 from cnnviz.choices import Normalize, Reduce
 from cnnviz.errors import UnknownNameError, UsageError
 from cnnviz.maps import look, plan_layers
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.pictures import Photo, Style, draw_layers, feature_grid
 from cnnviz.render.palette import rgb_table
 from cnnviz.selection import parse_channels

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import cnnviz
-from cnnviz.models import load_model
+from cnnviz.networks.models import load_model
 
 ROOT = Path(cnnviz.__file__).parent
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cnnviz.errors import UsageError
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.receptive_field.effective import Effective, effective_fields
 from cnnviz.records import LayerRecord
 from cnnviz.rf import Unit, find_units, place_unit, strongest_units

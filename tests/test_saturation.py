@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from cnnviz.choices import Reduce
 from cnnviz.maps import look, plan_layers
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.saturation import Bound
 from cnnviz.selection import parse_channels
 from cnnviz.tracer import trace_module

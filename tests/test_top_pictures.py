@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cnnviz.batch import MapsJob, run_maps
 from cnnviz.choices import Reduce
-from cnnviz.images import find_images, open_image
 from cnnviz.maps import plan_layers
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
+from cnnviz.photos.images import find_images, open_image
 from cnnviz.pictures import Style
+from cnnviz.runs.batch import MapsJob, run_maps
 from cnnviz.selection import parse_channels
 from cnnviz.top_pictures import TopChannel, write_top_images
 

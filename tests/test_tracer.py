@@ -12,8 +12,8 @@ from torchvision.models import convnext
 
 from cnnviz.errors import ModelError
 from cnnviz.layout import Axes
+from cnnviz.networks.sources import structure_arguments
 from cnnviz.records import LayerRecord, first_tensor
-from cnnviz.sources import structure_arguments
 from cnnviz.tracer import trace, trace_module
 
 

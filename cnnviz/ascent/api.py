@@ -19,9 +19,9 @@ from cnnviz.ascent.units import (
     relu_before,
 )
 from cnnviz.choices import Goal, Parameterization, Transforms, choose
-from cnnviz.compiled import original
 from cnnviz.errors import UnknownNameError, UsageError
-from cnnviz.models import LoadedModel, as_loaded
+from cnnviz.networks.compiled import original
+from cnnviz.networks.models import LoadedModel, as_loaded
 from cnnviz.records import LayerRecord
 from cnnviz.selection import ChannelSpec, parse_channels
 from cnnviz.tracer import trace_module

@@ -11,7 +11,7 @@ from cnnviz.ascent.parameterize import Canvas
 from cnnviz.ascent.score import Scorer
 from cnnviz.ascent.transforms import robust
 from cnnviz.choices import Precision
-from cnnviz.precision import computing_in
+from cnnviz.networks.precision import computing_in
 
 # Adam's decay rates (Kingma, Ba, 2015). The pictures move at every step, so old gradients are of
 # less use than usual: with 0.9 and 0.999 the scores after 64 steps are a fifth to a third lower.

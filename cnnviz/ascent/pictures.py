@@ -6,9 +6,9 @@ from itertools import groupby
 from PIL import Image
 
 from cnnviz.ascent.run import Maximized, Settings
-from cnnviz.catalog import tell_weights
-from cnnviz.feeding import frame_count
-from cnnviz.models import LoadedModel
+from cnnviz.networks.catalog import tell_weights
+from cnnviz.networks.feeding import frame_count
+from cnnviz.networks.models import LoadedModel
 from cnnviz.records import LayerRecord
 from cnnviz.render import text
 from cnnviz.render.canvas import Header

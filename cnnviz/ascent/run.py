@@ -16,9 +16,9 @@ from cnnviz.ascent.units import Unit
 from cnnviz.ascent.views import as_image, as_start
 from cnnviz.choices import Parameterization, Precision, Transforms
 from cnnviz.errors import ModelError
-from cnnviz.feeding import input_channels, unresized
-from cnnviz.models import LoadedModel
-from cnnviz.precision import computing_in
+from cnnviz.networks.feeding import input_channels, unresized
+from cnnviz.networks.models import LoadedModel
+from cnnviz.networks.precision import computing_in
 from cnnviz.records import LayerRecord
 
 # How far from grey each attempt at a start is. Where the first has no gradient, another may.

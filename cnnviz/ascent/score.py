@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from cnnviz.ascent.objectives import View
 from cnnviz.ascent.units import Unit
 from cnnviz.errors import ModelError, tell_cause
-from cnnviz.feeding import feed, input_channels
 from cnnviz.hooks import observe
 from cnnviz.layout import Layout
 from cnnviz.maps import as_maps
-from cnnviz.models import LoadedModel
+from cnnviz.networks.feeding import feed, input_channels
+from cnnviz.networks.models import LoadedModel
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from cnnviz.ascent import objectives
 from cnnviz.ascent.objectives import Objective
 from cnnviz.ascent.transforms import JITTER
 from cnnviz.choices import Goal
-from cnnviz.classes import find_class
 from cnnviz.errors import UsageError
-from cnnviz.feeding import Form, feed, form_of, input_channels, unresized
 from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.layout import Axes
-from cnnviz.models import LoadedModel
+from cnnviz.networks.classes import find_class
+from cnnviz.networks.feeding import Form, feed, form_of, input_channels, unresized
+from cnnviz.networks.models import LoadedModel
 from cnnviz.records import LayerRecord
 from cnnviz.selection import ChannelSpec, parse_number, select_layers
 

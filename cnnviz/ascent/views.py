@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnnviz.errors import UsageError
-from cnnviz.preprocess import Preprocess
+from cnnviz.photos.preprocess import Preprocess
 
 
 def as_image(picture: Tensor) -> Image.Image:

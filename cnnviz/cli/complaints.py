@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from cnnviz.catalog import is_named_network, split_factory
+from cnnviz.networks.catalog import is_named_network, split_factory
 
 
 def complaint(error: typer.TyperException, words: Sequence[str]) -> str:
@@ -56,7 +56,7 @@ def _ways_on(error: Any, context: Any, said: str, words: Sequence[str]) -> Itera
 
 
 def _options_for(words: Sequence[str], context: Any) -> Iterator[str]:
-    from cnnviz.images import EXTENSIONS
+    from cnnviz.photos.images import EXTENSIONS
 
     for word in words:
         if is_named_network(word) or split_factory(word):

@@ -96,9 +96,9 @@ def filters(
     OUT/filters/LAYER.png has colours where the layer reads red, green and blue; otherwise a tile
     per filter and input channel, or a matrix. Several --weights give a row for each.
     """
-    from cnnviz.classes import read_classes
     from cnnviz.files import check_folder, write_all
-    from cnnviz.preprocess import parse_input_size
+    from cnnviz.networks.classes import read_classes
+    from cnnviz.photos.preprocess import parse_input_size
     from cnnviz.render.palette import check_cmap
     from cnnviz.selection import parse_channels, split_patterns
 
@@ -119,7 +119,7 @@ def filters(
     from cnnviz.cli.output import Output
     from cnnviz.filter_pictures import FilterStyle, draw_view
     from cnnviz.filters import Choice, join, read_filters, view
-    from cnnviz.models import load_model
+    from cnnviz.networks.models import load_model
     from cnnviz.report.filters import FiltersReport
 
     output = Output(quiet=quiet, verbose=verbose)

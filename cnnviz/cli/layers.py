@@ -39,7 +39,7 @@ def layers(
 
     Weights are neither made nor downloaded, and nothing is multiplied.
     """
-    from cnnviz.preprocess import parse_input_size
+    from cnnviz.photos.preprocess import parse_input_size
     from cnnviz.selection import select_layers, split_patterns
 
     patterns = split_patterns(layers)
@@ -55,7 +55,7 @@ def layers(
     shown = parse_columns(columns)
 
     from cnnviz.cli.output import Output
-    from cnnviz.models import load_structure
+    from cnnviz.networks.models import load_structure
     from cnnviz.tracer import trace_module
 
     output = Output(quiet=quiet, verbose=verbose)

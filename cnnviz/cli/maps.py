@@ -180,12 +180,12 @@ def maps(
     OUT/PHOTO/LAYER.png shows a layer's channels, OUT/PHOTO/overview.png all layers. A run that
     was interrupted goes on with --resume; torchrun -m cnnviz maps ... shares it among GPUs.
     """
-    from cnnviz.classes import read_classes
     from cnnviz.files import check_file, check_folder, only_run
-    from cnnviz.images import check_places, find_images
-    from cnnviz.overrides import parse_overrides
-    from cnnviz.ranks import find_place
+    from cnnviz.networks.classes import read_classes
+    from cnnviz.photos.images import check_places, find_images
+    from cnnviz.photos.overrides import parse_overrides
     from cnnviz.render.palette import check_cmap
+    from cnnviz.runs.ranks import find_place
     from cnnviz.selection import parse_channels, split_patterns
 
     # What can be found wrong without torch, which takes seconds to import, is found first.
@@ -236,18 +236,18 @@ def maps(
             check_file(file, option)
 
     with only_run(out) if place.first else nullcontext():
-        from cnnviz.batch import MapsJob
         from cnnviz.cli.output import Output
-        from cnnviz.clips import as_clips
-        from cnnviz.feeding import Form, form_of, frame_count
         from cnnviz.gradients import find_target
         from cnnviz.maps import plan_layers
-        from cnnviz.models import check_takes_photos, load_model
+        from cnnviz.networks.feeding import Form, form_of, frame_count
+        from cnnviz.networks.models import check_takes_photos, load_model
+        from cnnviz.networks.precision import check_precision
+        from cnnviz.photos.clips import as_clips
         from cnnviz.pictures import Style
-        from cnnviz.precision import check_precision
         from cnnviz.report.maps import MapsReport
-        from cnnviz.runs import describe, run_folder
-        from cnnviz.team import joined
+        from cnnviz.runs.batch import MapsJob
+        from cnnviz.runs.folder import describe, run_folder
+        from cnnviz.runs.team import joined
         from cnnviz.top_pictures import write_top_images
 
         output = Output(quiet=quiet, verbose=verbose)
@@ -337,7 +337,7 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
         if report.tripped:
             output.line("")
             output.table(report.tripped_table())
-    from cnnviz.images import shown
+    from cnnviz.photos.images import shown
 
     output.preparation(report.model.preprocess)
     output.notes(one.note for one in (*report.earlier, report.model))

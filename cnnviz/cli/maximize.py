@@ -114,10 +114,10 @@ def maximize(
     OUT/maximize/LAYER.png shows a layer's units, OUT/maximize/LAYER/CHANNEL.png one alone,
     OUT/maximize/overview.png all layers.
     """
-    from cnnviz.classes import read_classes
     from cnnviz.files import check_folder, write_all, write_atomically
-    from cnnviz.images import open_image
-    from cnnviz.overrides import parse_overrides
+    from cnnviz.networks.classes import read_classes
+    from cnnviz.photos.images import open_image
+    from cnnviz.photos.overrides import parse_overrides
     from cnnviz.selection import split_patterns
 
     patterns = split_patterns(layers)
@@ -142,8 +142,8 @@ def maximize(
     from cnnviz.ascent.run import Settings, maximize_units
     from cnnviz.ascent.units import Wanted, plan_units
     from cnnviz.cli.output import Output
-    from cnnviz.feeding import frame_count
-    from cnnviz.models import load_model
+    from cnnviz.networks.feeding import frame_count
+    from cnnviz.networks.models import load_model
     from cnnviz.report.maximize import MaximizeReport
     from cnnviz.tracer import trace_module
 
@@ -210,7 +210,7 @@ def _parse_size(text: str) -> tuple[int, int] | None:
     Raises:
         UsageError: If the text is none of these.
     """
-    from cnnviz.preprocess import parse_input_size
+    from cnnviz.photos.preprocess import parse_input_size
 
     if text == "auto":
         return None

@@ -7,9 +7,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from cnnviz.catalog import check_names
 from cnnviz.config import OptionType, parse_arguments, read_config
 from cnnviz.errors import UsageError
+from cnnviz.networks.catalog import check_names
 
 _MODEL, _PICTURES, _RUN = "Model", "Pictures", "Run"
 _PREPROCESSING = "Preprocessing, otherwise as the weights expect"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cnnviz.preprocess import Preprocess
+from cnnviz.photos.preprocess import Preprocess
 from cnnviz.report.document import to_json
 from cnnviz.report.preparation import is_guess, preprocess_text
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from cnnviz.cli.output import Output
-    from cnnviz.models import LoadedModel
+    from cnnviz.networks.models import LoadedModel
     from cnnviz.report.rf import FieldsReport
     from cnnviz.rf import Unit
 
@@ -77,8 +77,8 @@ def rf(
     OUT/rf/LAYER.png has one layer's box on the photo, OUT/rf/overview.png all of them.
     """
     from cnnviz.files import check_folder, write_all
-    from cnnviz.images import open_image
-    from cnnviz.overrides import parse_overrides
+    from cnnviz.photos.images import open_image
+    from cnnviz.photos.overrides import parse_overrides
     from cnnviz.selection import parse_place, select_layers, split_patterns
 
     patterns = split_patterns(layers)
@@ -98,7 +98,7 @@ def rf(
 
     from cnnviz.cli.output import Output
     from cnnviz.field_pictures import blank_photo, draw_development, draw_units
-    from cnnviz.models import check_takes_photos, load_model, load_structure
+    from cnnviz.networks.models import check_takes_photos, load_model, load_structure
     from cnnviz.report.rf import FieldsReport
     from cnnviz.rf import find_units
     from cnnviz.tracer import trace_module
@@ -178,7 +178,7 @@ def _with_effective(
 def _verified(
     network: "LoadedModel", units: "list[Unit]", output: "Output"
 ) -> "tuple[list[Unit], dict[str, str]]":
-    from cnnviz.feeding import running
+    from cnnviz.networks.feeding import running
     from cnnviz.receptive_field.probe import disagreement, probe, steps
 
     size = network.preprocess.input_size

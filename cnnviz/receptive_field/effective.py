@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz.choices import Precision
-from cnnviz.feeding import feed, frame_count, running
 from cnnviz.gradients import check_differentiable
 from cnnviz.hooks import observe
 from cnnviz.maps import as_stills
-from cnnviz.models import LoadedModel
-from cnnviz.precision import computing_in
+from cnnviz.networks.feeding import feed, frame_count, running
+from cnnviz.networks.models import LoadedModel
+from cnnviz.networks.precision import computing_in
 from cnnviz.records import LayerRecord
 
 SHARES = (0.5, 0.95)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnviz.errors import ModelError
-from cnnviz.feeding import feed, frame_count, input_channels
 from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
 from cnnviz.maps import as_stills
+from cnnviz.networks.feeding import feed, frame_count, input_channels
 from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
 from cnnviz.records import LayerRecord
 

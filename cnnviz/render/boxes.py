@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cnnviz.preprocess import Box
+from cnnviz.photos.preprocess import Box
 from cnnviz.render import text
 from cnnviz.render.canvas import (
     LABEL,

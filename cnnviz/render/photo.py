@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnviz.choices import Normalize
-from cnnviz.preprocess import Box
+from cnnviz.photos.preprocess import Box
 from cnnviz.render.canvas import (
     MARGIN,
     Header,

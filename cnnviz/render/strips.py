@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cnnviz.choices import Normalize
-from cnnviz.clips import frame_numbers
+from cnnviz.photos.clips import frame_numbers
 from cnnviz.render import text
 from cnnviz.render.block import Caption
 from cnnviz.render.canvas import (

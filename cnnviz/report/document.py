@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-from cnnviz.preprocess import Preprocess
+from cnnviz.photos.preprocess import Preprocess
 from cnnviz.receptive_field.algebra import ReceptiveField
 from cnnviz.statistics import Statistics
 

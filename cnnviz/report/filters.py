@@ -8,10 +8,10 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Rule
 from cnnviz.filters import FilterView, LayerFilters
-from cnnviz.models import LoadedModel
+from cnnviz.networks.catalog import checkpoint_names
+from cnnviz.networks.models import LoadedModel
 from cnnviz.report.document import SCHEMA_VERSION, finite, statistics_entry, tripped_entries
 from cnnviz.report.table import tables
 

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cnnviz.errors import UnknownNameError
-from cnnviz.feeding import frame_count
-from cnnviz.models import LoadedModel
+from cnnviz.networks.feeding import frame_count
+from cnnviz.networks.models import LoadedModel
 from cnnviz.records import LayerRecord
 from cnnviz.report.document import SCHEMA_VERSION, field_entry
 from cnnviz.report.table import field_texts, tables

@@ -7,13 +7,13 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from cnnviz.catalog import checkpoint_names
 from cnnviz.checks import Change, Health, Rule
-from cnnviz.feeding import Form, form_of
 from cnnviz.files import write_atomically
-from cnnviz.images import shown
 from cnnviz.maps import LayerPlan, Skipped
-from cnnviz.models import LoadedModel
+from cnnviz.networks.catalog import checkpoint_names
+from cnnviz.networks.feeding import Form, form_of
+from cnnviz.networks.models import LoadedModel
+from cnnviz.photos.images import shown
 from cnnviz.reference import Reference, tell_photos
 from cnnviz.report.document import (
     SCHEMA_VERSION,
@@ -25,9 +25,9 @@ from cnnviz.report.document import (
     tripped_entries,
 )
 from cnnviz.report.table import field_texts, tables
+from cnnviz.runs.tally import RunResult
 from cnnviz.statistics import GradientNorms, Statistics
 from cnnviz.symptoms import input_symptoms, symptoms
-from cnnviz.tally import RunResult
 from cnnviz.top_pictures import TopChannel
 
 _COLUMNS = (

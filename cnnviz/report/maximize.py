@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cnnviz.ascent.run import Maximized, Settings
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
 from cnnviz.records import LayerRecord
 from cnnviz.render import text
 from cnnviz.report.document import SCHEMA_VERSION, preprocess_entry

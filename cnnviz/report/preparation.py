@@ -1,6 +1,6 @@
 """How photos are prepared, in words: what is done, and who says so."""
 
-from cnnviz.preprocess import Preprocess
+from cnnviz.photos.preprocess import Preprocess
 
 
 def preprocess_text(told: Preprocess, *, photo: bool = True) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from cnnviz.catalog import checkpoint_names
-from cnnviz.models import LoadedModel
+from cnnviz.networks.catalog import checkpoint_names
+from cnnviz.networks.models import LoadedModel
 from cnnviz.receptive_field.effective import SHARES
 from cnnviz.records import LayerRecord
 from cnnviz.report.document import SCHEMA_VERSION, preprocess_entry

@@ -7,8 +7,8 @@ from torch import nn
 
 import cnnviz
 from cnnviz.errors import ModelError, UnknownNameError, UsageError
-from cnnviz.models import LoadedModel
-from cnnviz.preprocess import Preprocess
+from cnnviz.networks.models import LoadedModel
+from cnnviz.photos.preprocess import Preprocess
 
 FAST = {"steps": 8, "size": 32}
 

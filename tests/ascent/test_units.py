@@ -8,8 +8,8 @@ from torchvision import models as zoo
 from cnnviz.ascent.units import Wanted, last_layer, picture_size, plan_units, relu_before
 from cnnviz.choices import Goal
 from cnnviz.errors import UnknownNameError, UsageError
-from cnnviz.models import LoadedModel, load_structure
-from cnnviz.preprocess import Preprocess
+from cnnviz.networks.models import LoadedModel, load_structure
+from cnnviz.photos.preprocess import Preprocess
 from cnnviz.selection import ChannelSpec, parse_channels
 from cnnviz.tracer import trace, trace_module
 

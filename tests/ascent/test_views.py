@@ -5,7 +5,7 @@ from PIL import Image
 
 from cnnviz.ascent.views import as_image, as_start
 from cnnviz.errors import UsageError
-from cnnviz.preprocess import Preprocess
+from cnnviz.photos.preprocess import Preprocess
 
 
 def test_three_channels_are_red_green_and_blue():

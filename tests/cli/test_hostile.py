@@ -19,7 +19,7 @@ from torch import nn
 
 from cnnviz.cli.exit_codes import FAILED, WRONG_USAGE
 from cnnviz.errors import CnnvizError
-from cnnviz.models import load_model, load_structure
+from cnnviz.networks.models import load_model, load_structure
 
 MARK = "attacked"
 

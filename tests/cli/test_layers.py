@@ -136,7 +136,7 @@ def test_weights_are_neither_downloaded_nor_initialised(cli, here, monkeypatch, 
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", never)
     monkeypatch.setattr("torch.hub.download_url_to_file", never)
-    monkeypatch.setattr("cnnviz.sources._download", never)
-    monkeypatch.setattr("cnnviz.models.load_model", never)
+    monkeypatch.setattr("cnnviz.networks.sources._download", never)
+    monkeypatch.setattr("cnnviz.networks.models.load_model", never)
     run = cli(command, "-m", "alexnet", "--input-size", "64", "--json")
     assert run.code == 0, run.stderr

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cnnviz.cli import app
-from cnnviz.images import open_image
-from cnnviz.models import load_model
+from cnnviz.networks.models import load_model
+from cnnviz.photos.images import open_image
 
 FAST = ("--steps", "4")
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cnnviz.cli.exit_codes import DONE, FAILED, WRONG_USAGE
-from cnnviz.models import load_model
+from cnnviz.networks.models import load_model
 
 NETWORK = """
 from torch import nn

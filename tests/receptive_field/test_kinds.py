@@ -15,11 +15,11 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 sys.path.insert(0, str(Path(__file__).parent))
 from toys import Toy, compared, seeded
 
-from cnnviz.catalog import torchvision_names
 from cnnviz.errors import ModelError
-from cnnviz.feeding import detector_size
 from cnnviz.layout import Axes
-from cnnviz.models import load_model, load_structure
+from cnnviz.networks.catalog import torchvision_names
+from cnnviz.networks.feeding import detector_size
+from cnnviz.networks.models import load_model, load_structure
 from cnnviz.receptive_field.effective import effective_fields
 from cnnviz.receptive_field.probe import probe
 from cnnviz.records import LayerRecord

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 from toys import compared
 
-from cnnviz.catalog import torchvision_names
-from cnnviz.models import load_model, load_structure
+from cnnviz.networks.catalog import torchvision_names
+from cnnviz.networks.models import load_model, load_structure
 from cnnviz.records import LayerRecord
 from cnnviz.tracer import trace
 

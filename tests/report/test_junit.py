@@ -3,9 +3,9 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from cnnviz.batch import Outcome
-from cnnviz.images import ImageSource
+from cnnviz.photos.images import ImageSource
 from cnnviz.report.junit import junit_xml
+from cnnviz.runs.batch import Outcome
 
 
 def test_names_that_xml_cannot_hold_are_replaced_and_others_kept() -> None:

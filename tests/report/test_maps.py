@@ -13,14 +13,14 @@ from torch import nn
 
 from cnnviz.checks import parse_rules
 from cnnviz.choices import Reduce
-from cnnviz.images import ImageSource
 from cnnviz.maps import LayerPlan, Skipped, plan_layers
-from cnnviz.models import LoadedModel
+from cnnviz.networks.models import LoadedModel
+from cnnviz.photos.images import ImageSource
 from cnnviz.report.document import to_json
 from cnnviz.report.maps import MapsReport
+from cnnviz.runs.tally import Outcome, RunResult
 from cnnviz.selection import parse_channels
 from cnnviz.statistics import Statistics
-from cnnviz.tally import Outcome, RunResult
 
 LoadToy = Callable[..., LoadedModel]
 NAN = float("nan")

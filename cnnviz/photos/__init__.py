@@ -1,0 +1,1 @@
+"""Photos and clips: found, decoded, and prepared for a network."""
