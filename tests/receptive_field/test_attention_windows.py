@@ -62,7 +62,7 @@ def swapped(x: Tensor) -> Tensor:
 
 def of_constants(x: Tensor) -> Tensor:
     """Attention of places to what reads nothing: each place still reads itself."""
-    queries = x.flatten(2).mT[:, None]
+    queries = x.flatten(2).mT[:, None].contiguous()
     keys = queries.new_ones(1, 1, 3, x.shape[1])
     return F.scaled_dot_product_attention(queries, keys, keys).mT.reshape(x.shape)
 
