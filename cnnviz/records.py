@@ -15,7 +15,8 @@ from torch.nn.modules.module import (
 from cnnviz.kernels import has_packed_weight, type_of
 from cnnviz.layout import Layout, LayoutReader
 from cnnviz.networks.feeding import Form
-from cnnviz.receptive_field.algebra import Axis, ReceptiveField, receptive_field
+from cnnviz.receptive_field.algebra import ReceptiveField, receptive_field
+from cnnviz.receptive_field.axis import Axis
 from cnnviz.receptive_field.dispatch import FieldMode
 from cnnviz.receptive_field.field import Field, UnknownFieldError
 from cnnviz.receptive_field.outputs import Places, known_layout, places_of

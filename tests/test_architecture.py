@@ -21,7 +21,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "networks.catalog", "networks.classes", "checks", "symptoms", "reference", "peaks",
         "layout", "photos", "photos.images", "photos.preprocess", "photos.overrides",
         "photos.clips", "receptive_field", "receptive_field.taps", "receptive_field.span",
-        "receptive_field.algebra", "receptive_field.field", "receptive_field.views",
+        "receptive_field.axis", "receptive_field.algebra", "receptive_field.field",
+        "receptive_field.views",
         "receptive_field.meeting",
     ),
     (

@@ -9,7 +9,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import TensorWeakRef
 
-from cnnviz.receptive_field.algebra import Axis, input_axis
+from cnnviz.receptive_field.axis import Axis, input_axis
 from cnnviz.receptive_field.field import Field, plain, unknown_field
 from cnnviz.receptive_field.memory import PUT_BACK, Memory, same_memory
 from cnnviz.receptive_field.operands import Arguments, fields_of

@@ -13,7 +13,7 @@ from dataclasses import field as dataclass_field
 from functools import cached_property, lru_cache
 from math import prod
 
-from cnnviz.receptive_field.algebra import Axis, renumbered
+from cnnviz.receptive_field.axis import Axis, renumbered
 from cnnviz.receptive_field.taps import Taps, folded
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cnnviz.receptive_field.algebra import Axis, renumbered
+from cnnviz.receptive_field.axis import Axis, renumbered
 from cnnviz.receptive_field.field import (
     Atom,
     Dim,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 
-from cnnviz.receptive_field.algebra import joined
+from cnnviz.receptive_field.axis import joined
 from cnnviz.receptive_field.field import (
     Atom,
     Dim,

@@ -3,7 +3,7 @@
 from math import prod
 
 from cnnviz.layout import Axes, Layout, maps_layout, no_picture
-from cnnviz.receptive_field.algebra import Axis, repeated
+from cnnviz.receptive_field.axis import Axis, repeated
 from cnnviz.receptive_field.field import Field, UnknownFieldError, branches
 
 # Axes of the input's frames; those of rows and columns are 0 and 1.

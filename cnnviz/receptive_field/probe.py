@@ -20,7 +20,7 @@ from cnnviz.hooks import observe
 from cnnviz.kernels import is_quantized
 from cnnviz.maps import as_stills
 from cnnviz.networks.feeding import feed, frame_count, input_channels
-from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
+from cnnviz.receptive_field.axis import NO_FIRST, NO_LAST
 from cnnviz.records import LayerRecord
 
 # Input pixels of one forward pass: as many pictures as fit.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnnviz.receptive_field.algebra import Axis, Reads, joined
+from cnnviz.receptive_field.axis import Axis, Reads, joined
 from cnnviz.receptive_field.field import (
     Atom,
     Dim,

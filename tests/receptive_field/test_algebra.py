@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnviz.receptive_field.algebra import (
+from cnnviz.receptive_field.algebra import receptive_field
+from cnnviz.receptive_field.axis import (
     NO_FIRST,
     NO_LAST,
     Axis,
     input_axis,
     joined,
-    receptive_field,
     renumbered,
 )
 from cnnviz.receptive_field.span import Span

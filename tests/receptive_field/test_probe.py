@@ -12,7 +12,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parent))
 from toys import Toy, chain, conv, seeded
 
-from cnnviz.receptive_field.algebra import NO_FIRST, NO_LAST
+from cnnviz.receptive_field.axis import NO_FIRST, NO_LAST
 from cnnviz.receptive_field.probe import disagreement, probe, steps
 from cnnviz.tracer import trace
 
