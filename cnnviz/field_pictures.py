@@ -102,8 +102,11 @@ def _joined(alike: Sequence[FieldBox]) -> FieldBox:
 
 
 def _field_box(model: LoadedModel, unit: Unit, photo: Image.Image) -> FieldBox:
-    box = model.preprocess.to_photo(unit.theoretical_box, photo.size)
-    note = f"{unit.field.size_text} pixels, unit {unit.at[0]},{unit.at[1]}"
+    x0, y0, x1, y1 = unit.theoretical_box
+    box = model.preprocess.to_photo((x0, y0, x1, y1), photo.size)
+    # The unit's own, which in windows of attention may be less than its layer's.
+    size = f"{y1 - y0:g}" if y1 - y0 == x1 - x0 else f"{y1 - y0:g}×{x1 - x0:g}"
+    note = f"{size} pixels, unit {unit.at[0]},{unit.at[1]}"
     return FieldBox(unit.record.label, note + (", global" if unit.field.is_global else ""), box)
 
 

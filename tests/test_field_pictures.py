@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from cnnviz.field_pictures import _told_once, blank_photo, draw_development, draw_units
+from cnnviz.field_pictures import _field_box, _told_once, blank_photo, draw_development, draw_units
 from cnnviz.networks.models import LoadedModel
 from cnnviz.render.boxes import FieldBox
 from cnnviz.rf import Unit
@@ -30,6 +30,16 @@ def test_layers_in_a_row_that_see_the_same_are_told_once() -> None:
     ]
     told = [(box.label, box.box) for box in _told_once(boxes)]
     assert told == [("a … c", one), ("d", other), ("e", one)]
+
+
+def test_the_size_beside_a_box_is_that_of_the_unit(as_model: Callable[..., LoadedModel]) -> None:
+    # Each pixel twice, and two of these: units within a pixel and across two take turns.
+    network = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 2, 2)).eval()
+    record = trace(network, SIZE)[1]
+    for at, size in (((2, 2), "1"), ((3, 3), "2"), ((2, 3), "1×2")):
+        unit = Unit(record, record.receptive_field, at)
+        box = _field_box(as_model(network, SIZE), unit, blank_photo(SIZE))
+        assert box.note == f"{size} pixels, unit {at[0]},{at[1]}"
 
 
 def test_a_picture_per_layer_and_one_of_all(as_model: Callable[..., LoadedModel]) -> None:
