@@ -330,6 +330,8 @@ def _write(report: "MapsReport", save_reference: Path | None, junit: Path | None
 
 
 def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
+    from cnnviz.photos.images import shown
+
     if as_json:
         output.document(report.document())
     elif report.result.statistics:
@@ -337,8 +339,6 @@ def _tell(report: "MapsReport", output: "Output", *, as_json: bool) -> None:
         if report.tripped:
             output.line("")
             output.table(report.tripped_table())
-    from cnnviz.photos.images import shown
-
     output.preparation(report.model.preprocess)
     output.notes(one.note for one in (*report.earlier, report.model))
     for skipped in report.skipped:
