@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from cnnviz.receptive_field.field import plain
 from cnnviz.receptive_field.work import WORK
 from cnnviz.tracer import trace
 
@@ -63,3 +64,13 @@ def test_what_the_counter_of_torch_knows_of_a_forward_pass_is_in_the_table() -> 
     # Ragged batches and compiled attention do not come up in a pass over one picture.
     other = {"_flash_attention_forward", "_efficient_attention_forward", "flex_attention"}
     assert names - behind - other - {"_slow_conv2d_forward"} <= WORK.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in WORK if "scaled_dot_product" in name])
+def test_attention_that_a_device_computes_in_one_operator_is_counted(name: str) -> None:
+    # Twice as many heads of queries as of keys, and values of another length.
+    query, key, value = (2, 4, 5, 8), (2, 2, 7, 8), (2, 2, 7, 3)
+    tensors = [torch.empty(shape, device="meta") for shape in (query, key, value)]
+    counted = flop_registry[getattr(torch.ops.aten, name)](*tensors, out_val=None)
+    arguments = {"query": plain(query), "key": plain(key), "value": plain(value)}
+    assert WORK[name](arguments, (2, 4, 5, 3)) == counted // 2
